@@ -1,0 +1,50 @@
+"""The ``medfs`` command: assembles the commands and turns errors into one line and an exit code."""
+
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+import typer
+
+import medfs
+from medfs.errors import ExitCode, MedfsError
+
+app = typer.Typer(
+    name="medfs",
+    help="Segment 3D medical images from few labels: train, segment a folder, evaluate, export.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"medfs {medfs.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def medfs_command(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Segment 3D medical images from few labels: train, segment a folder, evaluate, export."""
+
+
+def _terminated(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(int(ExitCode.TERMINATED))
+
+
+def main() -> NoReturn:
+    """Run the command line and leave with a code of `medfs.errors.ExitCode`."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        code = app(standalone_mode=False)
+    except MedfsError as error:
+        print(f"medfs: {error}", file=sys.stderr)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        print("medfs: interrupted", file=sys.stderr)
+        code = ExitCode.INTERRUPTED
+    sys.exit(int(code or 0))
