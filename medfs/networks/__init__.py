@@ -1,0 +1,11 @@
+"""Networks: building blocks that return features or logits and know nothing of how they are trained."""
+
+from medfs.networks.published_tak import load_published_tak as load_published_tak
+from medfs.networks.published_tak import tak_parameter_name as tak_parameter_name
+from medfs.networks.text_head import ClassVectors as ClassVectors
+from medfs.networks.text_head import GlobalContext as GlobalContext
+from medfs.networks.text_head import TextConditionedHead as TextConditionedHead
+from medfs.networks.text_head import TextFusion as TextFusion
+from medfs.networks.text_vnet import TextVNet as TextVNet
+from medfs.networks.vnet import PlainVNet as PlainVNet
+from medfs.networks.vnet import VNet as VNet
