@@ -1,12 +1,15 @@
 """The text-conditioned V-Net: backbone, image context, generated head, and projections for text-vision alignment."""
 
 from collections.abc import Sequence
-from typing import cast
+from copy import deepcopy
+from typing import Literal, cast
 
+import torch
 from monai.networks.layers.factories import Conv, Norm
 from torch import Tensor, nn
 
 from medfs.errors import UsageError
+from medfs.networks.initialisation import initialise_from_text
 from medfs.networks.text_head import ClassVectors, GlobalContext, TextConditionedHead, TextFusion
 from medfs.networks.vnet import Stages, VNet
 
@@ -57,12 +60,15 @@ class TextVNet(nn.Module):
         levels: stages of the backbone, at least 3; the three deepest feed context and alignment.
         context_channels: width of the image's context vector.
         head_channels: channels inside the generated head.
+        init: ``"text"`` starts the head with ``initialise_from_text``, ``"published"`` with default weights.
 
     Raises:
-        UsageError: with fewer than 3 levels.
+        UsageError: with fewer than 3 levels or another ``init``.
+
+    **Differs from the paper** in its start (``init``), and in the classifier of cube locations, which belongs to the
+    training objective.
 
     Example:
-        >>> import torch
         >>> network = TextVNet(4, spatial_dims=2, filters=8, levels=3)
         >>> network(torch.zeros(1, 1, 16, 16)).shape
         torch.Size([1, 4, 16, 16])
@@ -82,10 +88,13 @@ class TextVNet(nn.Module):
         levels: int = 5,
         context_channels: int = 256,
         head_channels: int = 8,
+        init: Literal["text", "published"] = "text",
     ) -> None:
         super().__init__()
-        if levels < SCALES:
-            raise UsageError(f"text-conditioned V-Net: {levels=}; expected at least {SCALES}")
+        if levels < SCALES or init not in ("text", "published"):
+            raise UsageError(
+                f"text-conditioned V-Net: {levels=}, {init=}; expected at least {SCALES} levels, 'text' or 'published'"
+            )
         classes = ClassVectors(classes) if isinstance(classes, int) else classes
         self.backbone = VNet(in_channels, spatial_dims=spatial_dims, filters=filters, levels=levels)
         deepest = self.backbone.channels[-SCALES:]
@@ -96,6 +105,8 @@ class TextVNet(nn.Module):
         self.alignment = None
         if isinstance(classes, TextFusion):
             self.alignment = TextAlignment(deepest, classes, spatial_dims=spatial_dims)
+        if init == "text":
+            initialise_from_text(self.head)
 
     def encode(self, image: Tensor) -> Stages:
         """Features of every stage, fine to coarse, of an image (B, C, *S)."""
@@ -129,3 +140,22 @@ class TextVNet(nn.Module):
         if self.alignment is None:
             raise UsageError("a deployed network has no text embeddings; expected one built with a TextFusion")
         return self.alignment(stages[-SCALES:], cast(TextFusion, self.head.classes))
+
+    @torch.no_grad()
+    def deploy(self) -> "TextVNet":
+        """A copy for inference: the same logits, class vectors as a buffer, neither texts nor alignment.
+
+        Its weights fit a network built with the number of classes alone, and it can be traced.
+
+        Example:
+            >>> network = TextVNet(4, spatial_dims=2, filters=8, levels=3)
+            >>> list(network.deploy().state_dict()) == list(network.state_dict())
+            True
+        """
+        vectors = self.head.classes().detach().clone()
+        stored = ClassVectors(*vectors.shape).to(vectors)
+        stored.vectors.copy_(vectors)
+        deployed = deepcopy(self)
+        deployed.alignment = None
+        deployed.head.classes = stored
+        return deployed.eval()
