@@ -1,0 +1,117 @@
+"""The one reader: every image and label of medfs comes through here, checked."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medfs.errors import InputError
+from medfs.io import voxels
+from medfs.io.header import HEADER_BYTES, Layout, parse_header
+from medfs.io.names import shown, volume_suffix
+from medfs.io.stream import file_head, file_payload, is_gzip
+from medfs.io.volume import NiftiHeader, Volume
+
+_PAIR = {".hdr": ".img", ".img": ".hdr"}
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """A file's voxels as stored, not yet scaled."""
+
+    array: np.ndarray
+    scaling: tuple[float, float]
+    affine: np.ndarray
+    header: NiftiHeader
+    warnings: tuple[str, ...]
+
+
+def read_image(path: str | Path, *, assume_orientation: bool = False, replace_nan: bool = False) -> Volume:
+    """Read a 3D image: NIfTI-1/2 (``.nii``, ``.nii.gz``, ``.hdr``/``.img``), MGH, MetaImage or NRRD.
+
+    The content decides whether a file is compressed. Sizes, checksums and the header are verified before voxels are
+    interpreted, and the sform is preferred to the qform.
+
+    Args:
+        path: the file.
+        assume_orientation: accept NIfTI without qform and sform, as left-anterior-superior.
+        replace_nan: put the lowest value of the volume where NaN is, instead of refusing.
+
+    Returns:
+        ``array`` is ``(X, Y, Z)`` float32 with the header's scaling applied, all finite.
+
+    Raises:
+        InputError: the file is damaged, is no 3D volume of real numbers, has no orientation, or holds NaN or infinity.
+    """
+    path, name = Path(path), shown(path)
+    stored = _load(path, assume_orientation)
+    array = voxels.intensities(stored.array, stored.scaling, name, replace_nan=replace_nan)
+    notes = stored.warnings
+    if array.min() == array.max():
+        notes += (f"{name}: all voxels are {array.flat[0]:g}",)
+    return Volume(array, stored.affine, stored.header, path, notes)
+
+
+def read_labels(path: str | Path, *, assume_orientation: bool = False) -> Volume:
+    """Read a 3D label map from the formats of :func:`read_image`.
+
+    Returns:
+        ``array`` is ``(X, Y, Z)`` of an integer type, exact also beyond 2**24. A file of floats is accepted when all of
+        them are whole.
+
+    Raises:
+        InputError: as :func:`read_image`, or a voxel is no whole number; the message names the value and the count.
+    """
+    path, name = Path(path), shown(path)
+    stored = _load(path, assume_orientation)
+    warnings = list(stored.warnings)
+    array = voxels.labels(stored.array, stored.scaling, name, warnings)
+    return Volume(array, stored.affine, stored.header, path, tuple(warnings))
+
+
+def _load(path: Path, assume_orientation: bool) -> Stored:
+    try:
+        return _load_nifti(path, assume_orientation)
+    except MemoryError as error:
+        raise InputError(f"{shown(path)}: does not fit into memory; crop or resample it first") from error
+
+
+def _load_nifti(path: Path, assume_orientation: bool) -> Stored:
+    name = shown(path)
+    header_path, data_path = _pair(path)
+    layout = parse_header(file_head(header_path, HEADER_BYTES), name, assume_orientation=assume_orientation)
+    if layout.one_file:
+        data_path = header_path = path
+    elif data_path == header_path:
+        raise InputError(f"{name}: the header of a pair under a single file's name; expected .hdr and .img")
+    payload, notes = file_payload(data_path, layout.offset, layout.size)
+    notes += _note_misnamed(data_path)
+    return _stored(layout, payload, notes)
+
+
+def _stored(layout: Layout, payload: bytearray, notes: tuple[str, ...]) -> Stored:
+    array = np.frombuffer(payload, layout.dtype).reshape(layout.shape, order="F")
+    return Stored(array, (layout.slope, layout.inter), layout.affine, layout.header, layout.warnings + notes)
+
+
+def _pair(path: Path) -> tuple[Path, Path]:
+    """Header and data file; the same path twice unless the name says ``.hdr`` or ``.img``."""
+    suffix = volume_suffix(path)
+    plain = suffix.lower().removesuffix(".gz")
+    if plain not in _PAIR:
+        return path, path
+    bare = str(path)[: len(str(path)) - len(suffix)]
+    other = _PAIR[plain].upper() if suffix.isupper() else _PAIR[plain]
+    partner = next((Path(bare + other + end) for end in ("", ".gz") if os.path.exists(bare + other + end)), None)
+    if partner is None:
+        raise InputError(f"{shown(path)}: {os.path.basename(bare)}{other} is missing beside it; a pair needs both")
+    return (path, partner) if plain == ".hdr" else (partner, path)
+
+
+def _note_misnamed(path: Path) -> tuple[str, ...]:
+    compressed = is_gzip(path)
+    if compressed == path.name.lower().endswith("gz"):
+        return ()
+    content = "gzip" if compressed else "uncompressed"
+    return (f"{shown(path)}: the content is {content}, unlike the name; read by content",)
