@@ -7,7 +7,8 @@ from pathlib import Path
 
 from medfs.errors import InputError
 
-_SUFFIXES = tuple(".nii.gz .img.gz .hdr.gz .seg.nrrd .nii .hdr .img .mha .mhd .nrrd .nhdr .mgh.gz .mgz .mgh".split())
+_NIFTI = (".nii.gz", ".nii", ".hdr.gz", ".hdr", ".img.gz", ".img")
+_SUFFIXES = (*_NIFTI, ".mha", ".mhd", ".seg.nrrd", ".nrrd", ".nhdr", ".mgh.gz", ".mgz", ".mgh")
 _FIRST_CHANNEL = "_0000"
 _KEPT = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
 _LONGEST = 200

@@ -1,30 +1,18 @@
 """The one reader: every image and label of medfs comes through here, checked."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from medfs.errors import InputError
 from medfs.io import voxels
-from medfs.io.header import HEADER_BYTES, Layout, parse_header
+from medfs.io.formats import ITK_SUFFIXES, MGH_SUFFIXES, Stored, load_itk, load_mgh, stored_voxels
+from medfs.io.header import HEADER_BYTES, parse_header
 from medfs.io.names import shown, volume_suffix
 from medfs.io.stream import file_head, file_payload, is_gzip
-from medfs.io.volume import NiftiHeader, Volume
+from medfs.io.volume import Volume
 
 _PAIR = {".hdr": ".img", ".img": ".hdr"}
-
-
-@dataclass(frozen=True, eq=False)
-class Stored:
-    """A file's voxels as stored, not yet scaled."""
-
-    array: np.ndarray
-    scaling: tuple[float, float]
-    affine: np.ndarray
-    header: NiftiHeader
-    warnings: tuple[str, ...]
+_OTHER_FORMATS = ((MGH_SUFFIXES, load_mgh), (ITK_SUFFIXES, load_itk))
 
 
 def read_image(path: str | Path, *, assume_orientation: bool = False, replace_nan: bool = False) -> Volume:
@@ -71,8 +59,10 @@ def read_labels(path: str | Path, *, assume_orientation: bool = False) -> Volume
 
 
 def _load(path: Path, assume_orientation: bool) -> Stored:
+    suffix = volume_suffix(path).lower()
+    loader = next((loader for suffixes, loader in _OTHER_FORMATS if suffix in suffixes), _load_nifti)
     try:
-        return _load_nifti(path, assume_orientation)
+        return loader(path, assume_orientation)
     except MemoryError as error:
         raise InputError(f"{shown(path)}: does not fit into memory; crop or resample it first") from error
 
@@ -86,13 +76,7 @@ def _load_nifti(path: Path, assume_orientation: bool) -> Stored:
     elif data_path == header_path:
         raise InputError(f"{name}: the header of a pair under a single file's name; expected .hdr and .img")
     payload, notes = file_payload(data_path, layout.offset, layout.size)
-    notes += _note_misnamed(data_path)
-    return _stored(layout, payload, notes)
-
-
-def _stored(layout: Layout, payload: bytearray, notes: tuple[str, ...]) -> Stored:
-    array = np.frombuffer(payload, layout.dtype).reshape(layout.shape, order="F")
-    return Stored(array, (layout.slope, layout.inter), layout.affine, layout.header, layout.warnings + notes)
+    return stored_voxels(layout, payload, notes + _note_misnamed(data_path))
 
 
 def _pair(path: Path) -> tuple[Path, Path]:

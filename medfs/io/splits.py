@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,10 +36,10 @@ class Split:
 
     def __post_init__(self) -> None:
         faults = repeated_names(case for part in PARTS for case in self.cases(part))
-        faults += [
-            f"{c.name} is in {part} without a label" for part in PARTS for c in self.cases(part) if _lacks(c, part)
-        ]
-        faults += _shared(self, lambda case: [f"patient {case.patient}", f"image {shown(case.image)}"])
+        supervised = ((part, case) for part in PARTS if part != "unlabelled" for case in self.cases(part))
+        faults += [f"{case.name} is in {part} without a label" for part, case in supervised if case.label is None]
+        faults += _shared(self, lambda case: f"patient {case.patient}")
+        faults += _shared(self, lambda case: f"image {case.image}")
         if faults:
             raise InputError(f"split: {'; '.join(faults)}")
 
@@ -173,9 +173,9 @@ def require_distinct_voxels(split: Split) -> None:
     Raises:
         InputError: an image is in two of training, validation and test; all pairs are listed.
     """
-    faults = _shared(split, lambda case: [f"the voxels of {shown(case.image)}", _voxel_hash(case.image)][1:])
+    faults = _shared(split, lambda case: f"voxels {_voxel_hash(case.image)[:12]}")
     if faults:
-        raise InputError(f"split: equal voxels in two parts: {'; '.join(faults)}")
+        raise InputError(f"split: {'; '.join(faults)}")
 
 
 def _voxel_hash(path: Path) -> str:
@@ -183,18 +183,14 @@ def _voxel_hash(path: Path) -> str:
     return hashlib.sha256(values.tobytes()).hexdigest()
 
 
-def _shared(split: Split, keys: Callable[[Case], Iterable[str]]) -> list[str]:
+def _shared(split: Split, key: Callable[[Case], str]) -> list[str]:
+    """One sentence for each key that cases of two of training, validation and test have in common."""
     groups = {"training": split.labelled + split.unlabelled, "validation": split.validation, "test": split.test}
     where: dict[str, dict[str, str]] = defaultdict(dict)
     for group, cases in groups.items():
         for case in cases:
-            for key in keys(case):
-                where[key].setdefault(group, case.name)
-    return [f"{key} is in {' and '.join(found)}" for key, found in where.items() if len(found) > 1]
-
-
-def _lacks(case: Case, part: str) -> bool:
-    return case.label is None and part != "unlabelled"
+            where[key(case)].setdefault(group, f"{case.name} ({group})")
+    return [f"{' and '.join(found.values())} share {what}" for what, found in where.items() if len(found) > 1]
 
 
 def _record(case: Case, folder: Path) -> dict[str, str | None]:

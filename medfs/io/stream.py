@@ -34,8 +34,10 @@ def is_gzip(path: Path) -> bool:
         return file.read(2) == _GZIP_MAGIC
 
 
-def file_payload(path: Path, offset: int, size: int) -> tuple[bytearray, tuple[str, ...]]:
+def file_payload(path: Path, offset: int, size: int, *, footer: bool = False) -> tuple[bytearray, tuple[str, ...]]:
     """``size`` decompressed bytes from ``offset``, plus one warning for each thing that followed them.
+
+    With ``footer``, the format has something to say after the voxels and only bytes after a gzip stream are noted.
 
     A gzip stream is read to its end, so that its checksum and length are verified; nothing is allocated before the
     file is known to be able to hold that much.
@@ -50,15 +52,15 @@ def file_payload(path: Path, offset: int, size: int) -> tuple[bytearray, tuple[s
             if offset + size > length * _LARGEST_RATIO:
                 raise InputError(f"{name}: truncated: {length} bytes of gzip cannot hold {offset + size}")
             file.seek(0)
-            return _inflate(file, name, offset, size)
+            payload, extra, warnings = _inflate(file, name, offset, size)
+            return payload, warnings + _note_extra(0 if footer else extra, name)
         if length < offset + size:
             raise InputError(f"{name}: truncated: needs {offset + size} bytes, has {length}")
         file.seek(offset)
         payload = bytearray(size)
         if file.readinto(payload) != size:
             raise InputError(f"{name}: truncated while it was read")
-        extra = length - offset - size
-    return payload, (f"{name}: {extra} bytes after the voxels ignored",) if extra else ()
+    return payload, _note_extra(0 if footer else length - offset - size, name)
 
 
 def open_regular(path: Path) -> io.BufferedReader:
@@ -81,7 +83,11 @@ def open_regular(path: Path) -> io.BufferedReader:
         raise InputError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _inflate(file: io.BufferedReader, name: str, offset: int, size: int) -> tuple[bytearray, tuple[str, ...]]:
+def _note_extra(count: int, name: str) -> tuple[str, ...]:
+    return (f"{name}: {count} bytes after the voxels ignored",) if count else ()
+
+
+def _inflate(file: io.BufferedReader, name: str, offset: int, size: int) -> tuple[bytearray, int, tuple[str, ...]]:
     payload = bytearray(size)
     warnings: list[str] = []
     seen = 0
@@ -95,9 +101,7 @@ def _inflate(file: io.BufferedReader, name: str, offset: int, size: int) -> tupl
         raise InputError(f"{name}: truncated: {seen} of {offset + size} bytes")
     if extra > _EXTRA_ALLOWED:
         raise InputError(f"{name}: extra bytes after the voxels, more than {_EXTRA_ALLOWED}; expected none")
-    if extra:
-        warnings.append(f"{name}: {extra} bytes after the voxels ignored")
-    return payload, tuple(warnings)
+    return payload, extra, tuple(warnings)
 
 
 def _content(file: io.BufferedReader, name: str, limit: int, warnings: list[str] | None = None) -> Iterator[bytes]:

@@ -13,9 +13,8 @@ from medfs.io.stream import file_head, file_payload
 from medfs.io.volume import NiftiHeader, Volume
 from medfs.io.voxels import smallest_integer_dtype
 
-_GEOMETRY = """
-    qform_code quatern_b quatern_c quatern_d qoffset_x qoffset_y qoffset_z sform_code srow_x srow_y srow_z xyzt_units
-""".split()
+_QUATERNION = ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
+_GEOMETRY = ("qform_code", *_QUATERNION, "sform_code", "srow_x", "srow_y", "srow_z", "xyzt_units")
 _NO_EXTENSIONS = bytes(4)
 _COMPRESSION = 6
 
