@@ -1,0 +1,5 @@
+"""Training and evaluation loops on `monai.engines`."""
+
+from medfs.engines.runs import load_weights as load_weights
+from medfs.engines.runs import write_run as write_run
+from medfs.engines.semisup import SemiSupervisedTrainer as SemiSupervisedTrainer

@@ -1,0 +1,65 @@
+"""``medfs segment``: a folder in, a folder out."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def segment(
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Scans, folders of scans or patterns.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; made if missing.")],
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", "-b", help="Folder of a finished run, as medfs train makes it.")
+    ] = None,
+    organs: Annotated[str, typer.Option(help="Keep only these organs, e.g. liver,spleen.")] = "",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    text_prior: Annotated[
+        Path | None, typer.Option(help="Other texts for the classes, made with the encoder of the run.")
+    ] = None,
+    slicer: Annotated[bool, typer.Option("--slicer", help="Also write .seg.nrrd for 3D Slicer.")] = False,
+    preview: Annotated[bool, typer.Option("--preview", help="Also write a PNG of three planes.")] = False,
+    stats: Annotated[bool, typer.Option("--stats", help="Also write statistics.csv with volumes.")] = False,
+) -> int:
+    """Segment scans with a trained run; each result lies on the grid of its scan.
+
+    Writes <case>_seg.nii.gz with a colour table beside it, and report.jsonl. A case that fails is reported and the
+    others go on: exit code 0 all done, 1 some failed, 3 none could be done, 4 the output cannot be written.
+    """
+    from medfs.errors import UsageError
+
+    if bundle is None:
+        raise UsageError(
+            "no trained model given, and medfs ships none: train one with `medfs train DATA -o RUN`, "
+            "then name it with --bundle RUN (`medfs demo` makes one to try)"
+        )
+    if output.resolve() in {Path(item).resolve() for item in inputs}:
+        raise UsageError(f"{output}: is an input folder; choose another one for the results")
+    from rich.console import Console
+    from rich.progress import track
+
+    from medfs.inference.inputs import find_images
+
+    cases = find_images(inputs)
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print(f"{len(cases)} cases; loading the network ...")
+
+    from medfs.inference import CaseRecord, FolderRun, Segmenter
+    from medfs.inference.segmenter import Restricted
+
+    segmenter = Segmenter(bundle, device=device, text_prior=text_prior)
+    run = FolderRun(
+        Restricted(segmenter, [name.strip() for name in organs.split(",")]) if organs else segmenter,
+        output,
+        slicer=slicer,
+        preview=preview,
+        statistics=stats,
+    )
+    count = iter(track(range(len(cases)), "segmenting", console=console, disable=not console.is_terminal))
+
+    def report(record: CaseRecord) -> None:
+        place = next(count) + 1
+        outcome = record.error or f"{record.seconds:.1f} s" + "".join(f"; {line}" for line in record.warnings)
+        console.print(f"[{place}/{len(cases)}] {record.case}: {record.status}, {outcome}", markup=False)
+
+    return int(run.run(cases, report))

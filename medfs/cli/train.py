@@ -1,0 +1,134 @@
+"""``medfs train``: a friendly door to ``train.json`` of a bundle."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+class Objective(StrEnum):
+    """What is minimised."""
+
+    mean_teacher = "mean-teacher"
+    supervised = "supervised"
+
+
+def train(
+    data: Annotated[Path, typer.Argument(help="Folder with images/ and labels/, or a MONAI datalist JSON.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run; it becomes a bundle.")],
+    labels: Annotated[
+        str,
+        typer.Option(help="Label set (amos, synapse, chaos, cmr, hippocampus, head_neck) or names from value 1 on."),
+    ] = "amos",
+    labelled: Annotated[
+        int | None, typer.Option(help="Use only so many labels; the other cases are unlabelled.")
+    ] = None,
+    validation: Annotated[int, typer.Option(help="Labelled cases held out to choose the checkpoint.")] = 2,
+    test: Annotated[int, typer.Option(help="Labelled cases held out altogether.")] = 0,
+    objective: Annotated[Objective, typer.Option(help="What is minimised.")] = Objective.mean_teacher,
+    prior: Annotated[
+        str,
+        typer.Option(help="Texts of the classes: embedded, random, learnable, one-hot, or a file of medfs text build."),
+    ] = "embedded",
+    modality: Annotated[str | None, typer.Option(help="ct or mr; told from the scans if not given.")] = None,
+    spacing_mm: Annotated[
+        str | None, typer.Option(help="Working grid, e.g. 1.5,1.5,2; the median if not given.")
+    ] = None,
+    patch: Annotated[str | None, typer.Option(help="Crop in voxels, e.g. 96,96,64; planned if not given.")] = None,
+    filters: Annotated[int, typer.Option(help="Channels of the first stage.")] = 16,
+    epochs: Annotated[int, typer.Option(help="Stretches between validations.")] = 40,
+    epoch_length: Annotated[int, typer.Option(help="Steps of one epoch.")] = 250,
+    seed: Annotated[int, typer.Option(help="Of the split, the weights and the crops.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    workers: Annotated[int, typer.Option(help="Loader processes.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in this folder.")] = False,
+    bundle: Annotated[str, typer.Option(help="Which bundle to train.")] = "multi_organ_tak_segmentation",
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="Any other value of train.json, e.g. --set learning_rate=0.002.")
+    ] = None,
+) -> None:
+    """Train on few labels; the run folder then serves medfs segment, medfs evaluate and MONAI.
+
+    The same as `python -m monai.bundle run --config_file configs/train.json --dataset_dir DATA --output_dir RUN` in
+    the bundle's folder.
+    """
+    from medfs.errors import UsageError
+    from medfs.io.bundles import find_bundle
+
+    folder = find_bundle(bundle)
+    if not data.exists():
+        raise UsageError(f"{data}: no such dataset; expected a folder with images/ and labels/, or a datalist JSON")
+    if (output / "checkpoints").exists() and not resume:
+        raise UsageError(f"{output}: holds a run already; continue it with --resume or choose another folder")
+    values: dict[str, Any] = {
+        "dataset_dir": str(data.resolve()),
+        "output_dir": str(output.resolve()),
+        "labels": labels,
+        "labelled": labelled,
+        "validation": validation,
+        "test": test,
+        "modality": modality,
+        "spacing_mm": _numbers(spacing_mm, float, "--spacing-mm"),
+        "patch_size": _numbers(patch, int, "--patch"),
+        "filters": filters,
+        "epochs": epochs,
+        "epoch_length": epoch_length,
+        "seed": seed,
+        "workers": workers,
+        "resume": resume,
+        **_choices(objective, prior, seed),
+        **dict(_assignment(text) for text in overrides or []),
+    }
+    if device != "auto":
+        values["device"] = device
+    from medfs.engines.runs import run_bundle
+
+    run_bundle(folder, ["train.json"], values)
+    typer.echo(f"{output}: trained; segment with: medfs segment SCANS -o OUT --bundle {output}")
+
+
+def _choices(objective: Objective, prior: str, seed: int) -> dict[str, Any]:
+    """Configuration of the objective and the prior where they are not the bundle's own."""
+    chosen: dict[str, Any] = {}
+    if objective is Objective.supervised:
+        chosen["objective"] = {"_target_": "medfs.semisup.objectives.SupervisedObjective"}
+    names, embedded = "@label_set.names", "TextPrior.embedded(@label_set.names)"
+    if prior in ("random", "learnable"):  # of the size and length of the embedded one, so that only meaning differs
+        same = f"width={embedded}.width, row_norm={embedded}.row_norm"
+        chosen["text_prior"] = f"$TextPrior.{prior}({names}, seed={seed}, {same})"
+    elif prior == "one-hot":
+        chosen["text_prior"] = f"$TextPrior.one_hot({names})"
+    elif prior != "embedded":
+        chosen["text_prior"] = {"_target_": "medfs.text.TextPrior.load", "path": str(Path(prior).resolve())}
+    return chosen
+
+
+def _numbers(text: str | None, kind: type, option: str) -> list[Any] | None:
+    """Three comma-separated numbers."""
+    from medfs.errors import UsageError
+
+    if text is None:
+        return None
+    try:
+        numbers = [kind(part) for part in text.replace("x", ",").split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 3 or min(numbers) <= 0:
+        raise UsageError(f"{option} {text}: expected three positive numbers, e.g. 96,96,64")
+    return numbers
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    """``id=value`` with a JSON value, or a bare word."""
+    import json
+
+    from medfs.errors import UsageError
+
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        raise UsageError(f"--set {text}: expected NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value

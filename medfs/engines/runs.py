@@ -1,0 +1,148 @@
+"""A finished training run is a bundle: weights, configuration and metadata that stand alone."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigWorkflow
+
+from medfs.anatomy import LabelSet
+from medfs.engines.checkpoint import load_checkpoint, save_checkpoint
+from medfs.engines.handlers import best_network
+from medfs.engines.planning import TrainingPlan
+from medfs.errors import InputError
+from medfs.io import atomic_path
+from medfs.networks import TextVNet
+
+VALUES_FILE = "medfs.json"
+
+
+def run_bundle(bundle: Path, configs: Sequence[str], overrides: Mapping[str, Any]) -> ConfigWorkflow:
+    """Run a bundle as ``python -m monai.bundle run`` does, in this process.
+
+    Args:
+        bundle: folder of the bundle.
+        configs: files in its ``configs/``, later ones over earlier ones.
+        overrides: values by id, e.g. ``{"train::trainer::max_epochs": 3}``.
+
+    Returns:
+        The finished workflow, whose parsed objects can be asked for.
+    """
+    workflow = ConfigWorkflow(
+        config_file=[str(bundle / "configs" / name) for name in configs],
+        meta_file=str(bundle / "configs" / "metadata.json"),
+        logging_file=False,
+        workflow_type="train" if configs[0].startswith("train") else "infer",
+        bundle_root=str(bundle),
+        **overrides,
+    )
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
+    return workflow
+
+
+def write_run(
+    output_dir: str | Path,
+    bundle_root: str | Path,
+    network: TextVNet,
+    label_set: LabelSet,
+    plan: TrainingPlan,
+    filters: int,
+) -> None:
+    """Make a run folder a bundle of its own, with the best weights deployed.
+
+    Writes ``models/model.pt`` (the moving average's best weights, class vectors stored, no text path),
+    ``configs/inference.json`` and ``metadata.json`` with the values of this run, ``text_prior.safetensors`` and
+    ``medfs.json``, the plain values alone.
+
+    Args:
+        output_dir: folder of the run, with ``checkpoints/best.pt``.
+        bundle_root: the bundle that was trained; its other files are copied.
+        network: a network built as in training; its weights are replaced.
+        label_set: the classes.
+        plan: the working grid.
+        filters: channels of the first stage.
+    """
+    output, source = Path(output_dir), Path(bundle_root)
+    trained = best_network(output / "checkpoints", network)
+    assert isinstance(trained, TextVNet)
+    save_checkpoint(output / "models" / "model.pt", trained.cpu().eval().deploy().state_dict())
+    values: dict[str, Any] = {"bundle": source.resolve().name, "labels": list(label_set.names), "filters": filters}
+    values |= asdict(plan)
+    if source.resolve() != output.resolve():
+        shutil.copytree(source / "configs", output / "configs", dirs_exist_ok=True)
+        shutil.copytree(source / "docs", output / "docs", dirs_exist_ok=True)
+        shutil.copy2(source / "LICENSE", output / "LICENSE")
+    inference = json.loads((source / "configs" / "inference.json").read_text())
+    inference |= {key: value for key, value in values.items() if key in inference}
+    _write_json(output / "configs" / "inference.json", inference)
+    metadata = json.loads((source / "configs" / "metadata.json").read_text())
+    _describe(metadata, label_set, plan)
+    _write_json(output / "configs" / "metadata.json", metadata)
+    _write_json(output / VALUES_FILE, values)
+    trained.head.classes.prior.save(output / "text_prior.safetensors")  # type: ignore[union-attr, operator]
+
+
+def read_values(folder: Path) -> dict[str, Any]:
+    """The plain values of a run.
+
+    Raises:
+        InputError: the folder is no finished run, or a value could be taken for code.
+    """
+    path = folder / VALUES_FILE
+    try:
+        values = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"{folder}: not a finished medfs run ({VALUES_FILE} is missing); train one first") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not readable as JSON ({error})") from error
+    if not isinstance(values, dict) or not all(_is_plain(value) for value in values.values()):
+        raise InputError(f"{path}: holds more than plain values; expected names, numbers and lists of them")
+    return values
+
+
+def load_weights(network: torch.nn.Module, checkpoint: str | Path) -> None:
+    """Load deployed weights into a network.
+
+    Raises:
+        InputError: the file is missing, damaged or was made for another network.
+    """
+    state = load_checkpoint(Path(checkpoint))
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise InputError(f"{checkpoint}: weights of another network ({reason}); name the run they belong to") from error
+    network.eval()
+
+
+def _describe(metadata: dict[str, Any], label_set: LabelSet, plan: TrainingPlan) -> None:
+    """Enter the classes and the patch of a run into the metadata of the bundle."""
+    formats = metadata["network_data_format"]
+    for side in ("inputs", "outputs"):
+        for tensor in formats[side].values():
+            tensor["spatial_shape"] = list(plan.patch_size)
+    prediction = formats["outputs"]["pred"]
+    prediction["num_channels"] = len(label_set.names)
+    prediction["channel_def"] = {str(value): name for value, name in enumerate(label_set.names)}
+    formats["inputs"]["image"]["modality"] = plan.modality.upper()
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether MONAI's configuration parser takes the value as it is."""
+    if isinstance(value, list):
+        return all(_is_plain(item) for item in value)
+    if isinstance(value, str):
+        return not value.startswith(("$", "%", "@"))
+    return value is None or isinstance(value, bool | int | float)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=4) + "\n")

@@ -1,0 +1,178 @@
+"""The semi-supervised trainer: one student, its moving average, one objective."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from monai.engines import Trainer
+from monai.engines.utils import IterationEvents
+from torch import Tensor, nn
+
+from medfs.errors import DivergedError
+from medfs.semisup import MeanTeacher, TwoStreamBatches
+from medfs.semisup.objectives import SemiSupervisedObjective
+
+
+class SemiSupervisedTrainer(Trainer):
+    """Minimise a `SemiSupervisedObjective` over two-stream batches.
+
+    Each step draws its random numbers from ``(seed, step)``, so a run resumed at a step repeats the uninterrupted one
+    bit for bit on a CPU. Gradients are averaged over the ranks of a distributed run by the trainer itself, which
+    leaves objectives free to call any part of the network any number of times.
+
+    Args:
+        device: where the networks live.
+        max_epochs: epochs; an epoch is a stretch between two validations.
+        train_data_loader: the batches of the whole run.
+        epoch_length: steps per epoch.
+        network: the student, on ``device``.
+        teacher: its moving average, on ``device``.
+        optimizer: over the student's parameters.
+        objective: what is minimised.
+        seed: seed of the steps' random numbers.
+        warm_up: share of the run over which the learning rate rises linearly to its value.
+        power: the rate then falls as ``(1 - progress) ** power``.
+        gradient_norm: larger gradients are scaled down to this norm.
+        patience: consecutive steps without a finite loss after which training stops.
+        amp: mixed precision, on a GPU.
+        train_handlers: MONAI or ignite handlers.
+
+    Raises:
+        DivergedError: ``patience`` consecutive steps gave no finite loss.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        max_epochs: int,
+        train_data_loader: TwoStreamBatches,
+        network: nn.Module,
+        teacher: MeanTeacher,
+        optimizer: torch.optim.Optimizer,
+        objective: SemiSupervisedObjective,
+        *,
+        epoch_length: int,
+        seed: int = 0,
+        warm_up: float = 0.02,
+        power: float = 0.9,
+        gradient_norm: float = 10.0,
+        patience: int = 20,
+        amp: bool = False,
+        train_handlers: Sequence[Any] | None = None,
+    ) -> None:
+        super().__init__(
+            device,
+            max_epochs,
+            train_data_loader,
+            epoch_length=epoch_length,
+            amp=amp,
+            decollate=False,
+            handlers=train_handlers,
+        )
+        self.network, self.teacher, self.optimizer, self.objective = network, teacher, optimizer, objective
+        self.seed, self.warm_up, self.power = seed, warm_up, power
+        self.gradient_norm, self.patience = gradient_norm, patience
+        self.batches = train_data_loader
+        self._failures = 0
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return int(self.state.max_epochs * self.state.epoch_length)
+
+    def run(self) -> None:
+        """Train from the current step to the last; every rank starts from the weights of rank 0."""
+        if dist.is_initialized():
+            for tensor in [*self.network.state_dict().values(), *self.teacher.state_dict().values()]:
+                dist.broadcast(tensor, src=0)
+        self.batches.start = self.state.iteration
+        if self.state.iteration < self.total_steps:
+            super().run()
+
+    def state_of_run(self) -> dict[str, Any]:
+        """Everything a resumed run needs, as tensors and plain values."""
+        return {
+            "step": self.state.iteration,
+            "epoch_length": self.state.epoch_length,
+            "network": self.network.state_dict(),
+            "teacher": self.teacher.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict() if self.scaler else {},
+        }
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Continue after the last whole epoch of `state_of_run`."""
+        self.network.load_state_dict(state["network"])
+        self.teacher.load_state_dict(state["teacher"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.state.iteration = int(state["step"])
+        self.state.epoch = self.state.iteration // int(self.state.epoch_length)
+
+    def _rate(self, step: int) -> float:
+        """Factor on the initial learning rate at ``step``."""
+        progress = step / max(1, self.total_steps)
+        rising = min(1.0, (step + 1) / max(1.0, self.warm_up * self.total_steps))
+        return float(rising * (1 - progress) ** self.power)
+
+    def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Any]:
+        step = self.state.iteration - 1  # ignite counts the running iteration from 1
+        torch.manual_seed(_mixed(self.seed, step, self.state.rank))
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * self._rate(step)
+        device = self.state.device
+        batch = {name: {key: value.to(device) for key, value in part.items()} for name, part in batchdata.items()}
+        self.network.train()
+        self.teacher.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device.type, enabled=self.amp):
+            terms = self.objective(
+                self.network, self.teacher, batch["labelled"], batch.get("unlabelled"), step / self.total_steps
+            )
+            loss = torch.stack(list(terms.values())).sum()
+        finite = self._step(loss)
+        if finite:
+            self.teacher.update(self.network, step)
+        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        return {"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}}
+
+    def _step(self, loss: Tensor) -> bool:
+        """Move the student one step unless the loss or its gradient is not finite on some rank."""
+        scaler = self.scaler if self.amp else None
+        (scaler.scale(loss) if scaler else loss).backward()
+        if scaler:
+            scaler.unscale_(self.optimizer)
+        _average_over_ranks(self.network)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_norm)
+        finite = bool(torch.isfinite(norm))
+        if scaler:
+            scaler.step(self.optimizer)
+            scaler.update()
+        elif finite:
+            self.optimizer.step()
+        self._failures = 0 if finite else self._failures + 1
+        if self._failures >= self.patience:
+            raise DivergedError(
+                f"step {self.state.iteration}: loss or gradient not finite in {self._failures} steps running; "
+                "lower the learning rate or look for broken intensities with medfs segment --stats on one case"
+            )
+        return finite
+
+
+def _average_over_ranks(network: nn.Module) -> None:
+    """Replace each gradient by its mean over the ranks; a parameter without one counts as zero."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for parameter, mean in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        parameter.grad = mean.view_as(parameter).clone()
+
+
+def _mixed(seed: int, step: int, rank: int) -> int:
+    """One 63-bit seed out of three counters."""
+    return (seed * 1_000_003 + step * 10_007 + rank) % (2**63)

@@ -1,0 +1,152 @@
+"""A folder in, a folder out: one case at a time, one bad case never stops the others."""
+
+import csv
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from medfs.anatomy import LabelSet
+from medfs.errors import ExitCode, MedfsError, StorageError
+from medfs.export import statistics_rows, write_color_table, write_preview, write_seg_nrrd
+from medfs.io import Volume, atomic_path, read_image, write_labels
+
+
+class Segments(Protocol):
+    """What turns a volume into labels on its grid, and knows what they mean."""
+
+    label_set: LabelSet
+
+    def __call__(self, volume: Volume) -> np.ndarray:
+        """Labels (X, Y, Z)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaseRecord:
+    """One line of ``report.jsonl``.
+
+    Attributes:
+        case: name of the case.
+        status: ``done`` or ``failed``.
+        input: the file.
+        seconds: time taken.
+        outputs: name of each file written, with its SHA-256.
+        warnings: what the reader noticed.
+        error: one line, when failed.
+    """
+
+    case: str
+    status: str
+    input: str
+    seconds: float
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderRun:
+    """What to write for each case of a folder.
+
+    Attributes:
+        segment: from volume to labels.
+        output: folder of the results, made if missing.
+        slicer: also write ``<case>.seg.nrrd`` for 3D Slicer.
+        preview: also write ``<case>_preview.png``.
+        statistics: also write ``statistics.csv`` over all cases.
+    """
+
+    segment: Segments
+    output: Path
+    slicer: bool = False
+    preview: bool = False
+    statistics: bool = False
+
+    def run(self, cases: Mapping[str, Path], on_case: Callable[[CaseRecord], None] = lambda record: None) -> ExitCode:
+        """Segment every case, append a line each to ``report.jsonl`` and say how it went.
+
+        Args:
+            cases: file by case name.
+            on_case: called after each case.
+
+        Raises:
+            StorageError: the output folder cannot be written; other troubles fail their case alone.
+        """
+        try:
+            self.output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"{self.output}: cannot make the output folder ({error.strerror})") from error
+        records, rows = [], []
+        for case, path in cases.items():
+            record, statistics = self._case(case, path)
+            _append_line(self.output / "report.jsonl", asdict(record))
+            records.append(record)
+            rows += statistics
+            on_case(record)
+        if self.statistics and rows:
+            _write_csv(self.output / "statistics.csv", rows)
+        failed = sum(record.status == "failed" for record in records)
+        return ExitCode.OK if not failed else ExitCode.SOME_FAILED if failed < len(records) else ExitCode.NOTHING_DONE
+
+    def _case(self, case: str, path: Path) -> tuple[CaseRecord, list[dict[str, Any]]]:
+        start = time.monotonic()
+        try:
+            volume = read_image(path)
+            labels = self.segment(volume)
+            outputs, rows = self._write(case, volume, labels)
+        except StorageError:
+            raise
+        except MedfsError as error:
+            return CaseRecord(case, "failed", str(path), _since(start), error=str(error)), []
+        except (MemoryError, RuntimeError, ValueError, OSError) as error:
+            cause = " ".join((str(error) or type(error).__name__).split())[:300]
+            return CaseRecord(case, "failed", str(path), _since(start), error=f"{path.name}: {cause}"), []
+        hashes = {name: hashlib.sha256((self.output / name).read_bytes()).hexdigest() for name in outputs}
+        return CaseRecord(case, "done", str(path), _since(start), hashes, volume.warnings), rows
+
+    def _write(self, case: str, volume: Volume, labels: np.ndarray) -> tuple[list[str], list[dict[str, Any]]]:
+        """Write the files of one case; the label map comes last, its presence says the case is complete."""
+        label_set = self.segment.label_set
+        organs = dict(enumerate(label_set.organs))
+        written = [f"{case}_seg.csv"]
+        write_color_table(self.output / written[0], label_set)
+        if self.slicer:
+            written.append(f"{case}.seg.nrrd")
+            write_seg_nrrd(self.output / written[-1], labels, volume.affine, organs)
+        if self.preview:
+            written.append(f"{case}_preview.png")
+            write_preview(self.output / written[-1], volume, labels, organs)
+        written.append(f"{case}_seg.nii.gz")
+        write_labels(self.output / written[-1], labels, like=volume)
+        rows: list[dict[str, Any]] = []
+        if self.statistics:
+            rows = [{"case": case, **row} for row in statistics_rows(labels, volume.affine, organs)]
+        return written, rows
+
+
+def _since(start: float) -> float:
+    return round(time.monotonic() - start, 3)
+
+
+def _append_line(path: Path, content: Mapping[str, Any]) -> None:
+    """Append one JSON line and have it on disk before going on."""
+    try:
+        with path.open("a") as file:
+            file.write(json.dumps(content) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise StorageError(f"{path}: cannot write the report ({error.strerror})") from error
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
