@@ -63,6 +63,7 @@ class Layout:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
+@np.errstate(invalid="ignore", over="ignore")  # damaged floats are refused by value, not by a numpy warning
 def parse_header(head: bytes, name: str, *, assume_orientation: bool = False) -> Layout:
     """Check the first bytes of a NIfTI-1 or NIfTI-2 file.
 
