@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medfs.errors import InputError, UsageError
-from medfs.io.names import case_name, pairing_key, shown, stem, unique_case_names, volume_suffix
+from medfs.io.names import case_name, is_safe, pairing_key, safe_name, shown, stem, unique_case_names, volume_suffix
 
 _FOLDERS = (("images", "labels"), ("imagesTr", "labelsTr"))
 _DATA_ONLY = (".img", ".img.gz")  # the header beside it stands for the pair
@@ -17,12 +17,20 @@ _DATA_ONLY = (".img", ".img.gz")  # the header beside it stands for the pair
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One scan: its name in reports, the patient it comes from, the image, and the label map if there is one."""
+    """One scan: its name in reports, the patient it comes from, the image, and the label map if there is one.
+
+    Raises:
+        InputError: the name is not one that :func:`~medfs.io.names.safe_name` gives; output files are called by it.
+    """
 
     name: str
     patient: str
     image: Path
     label: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not is_safe(self.name):
+            raise InputError(f"{shown(self.name)}: not safe as a case name; make it so with medfs.io.names.safe_name")
 
     def item(self) -> dict[str, str]:
         """The case as MONAI's dictionary transforms take it; a case without label has no ``label`` key."""
@@ -120,7 +128,7 @@ def _case_of_entry(entry: Mapping | str, root: Path, where: str, faults: list[st
         return None
     image = _absolute(root, fields["image"])
     label = _absolute(root, fields["label"]) if fields.get("label") else None
-    name = str(fields.get("case") or case_name(image))
+    name = safe_name(str(fields["case"])) if fields.get("case") else case_name(image)
     return Case(name, str(fields.get("patient") or name), image, label)
 
 

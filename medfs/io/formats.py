@@ -12,12 +12,15 @@ from nibabel.freesurfer.mghformat import MGHHeader
 from medfs.errors import InputError
 from medfs.io.geometry import check_affine
 from medfs.io.header import Layout, check_shape
-from medfs.io.names import shown
+from medfs.io.names import shown, volume_suffix
 from medfs.io.stream import file_head, file_payload, open_regular
 from medfs.io.volume import NiftiHeader, fresh_header
 
 MGH_SUFFIXES = (".mgh", ".mgh.gz", ".mgz")
 ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr", ".seg.nrrd")
+
+# Named, so that no other reader of ITK is tried on a file that only claims to be one of these.
+_ITK_READERS = {suffix: "NrrdImageIO" if "n" in suffix else "MetaImageIO" for suffix in ITK_SUFFIXES}
 
 _MGH_HEADER_BYTES = 284
 _MGH_DTYPES = {0: ">u1", 1: ">i4", 3: ">f4", 4: ">i2", 10: ">u2"}
@@ -84,6 +87,7 @@ def load_itk(path: Path, assume_orientation: bool) -> Stored:
     warnings = () if _ORIENTATION_KEYS.search(head) else (_orientation_missing(name, assume_orientation),)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
+    reader.SetImageIO(_ITK_READERS[volume_suffix(path).lower()])
     try:
         reader.ReadImageInformation()
         shape, expected = _check_itk(reader, sitk, name)

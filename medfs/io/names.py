@@ -35,22 +35,41 @@ def shown(path: str | Path) -> str:
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in name)
 
 
-def stem(path: str | Path) -> str:
-    """The file's name without its volume suffix, percent-encoded outside ``[A-Za-z0-9._-]``.
+def safe_name(text: str) -> str:
+    """``text`` percent-encoded outside ``[A-Za-z0-9._-]``, and never hidden by a leading dot.
+
+    >>> safe_name("../liver 7")
+    '%2E.%2Fliver%207'
 
     Raises:
-        InputError: nothing is left, only dots are, or the result is longer than 200 bytes.
+        InputError: it is empty or all dots, no file could be called so, or the result is longer than 200 bytes.
     """
-    name = os.path.basename(path)
-    bare = name[: len(name) - len(volume_suffix(path))]
-    if not bare.strip("."):
-        raise InputError(f"{shown(path)}: the file name gives no case name; rename the file")
-    safe = "".join(chr(b) if b in _KEPT else f"%{b:02X}" for b in os.fsencode(bare))
+    if not text.strip("."):
+        raise InputError(f"{shown(text) or 'unnamed file'}: gives no case name; expected more than dots")
+    try:
+        safe = "".join(chr(b) if b in _KEPT else f"%{b:02X}" for b in os.fsencode(text))
+    except UnicodeEncodeError as error:
+        raise InputError(f"{shown(text)}: no file can have this name; expected valid Unicode") from error
     if safe.startswith("."):
         safe = "%2E" + safe[1:]
     if len(safe) > _LONGEST:
-        raise InputError(f"{shown(path)[:40]}...: a case name of {len(safe)} bytes; at most {_LONGEST} are allowed")
+        raise InputError(f"{shown(text)[:40]}...: a case name of {len(safe)} bytes; at most {_LONGEST} are allowed")
     return safe
+
+
+def is_safe(name: str) -> bool:
+    """Whether ``name`` is one that :func:`safe_name` can give."""
+    return len(name) <= _LONGEST and re.fullmatch(r"(?!\.)(?:[A-Za-z0-9._-]|%[0-9A-F]{2})+", name) is not None
+
+
+def stem(path: str | Path) -> str:
+    """The file's name without its volume suffix, made safe by :func:`safe_name`.
+
+    Raises:
+        InputError: as :func:`safe_name`.
+    """
+    name = os.path.basename(path)
+    return safe_name(name[: len(name) - len(volume_suffix(path))])
 
 
 def case_name(path: str | Path) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from medfs.errors import StorageError, UsageError
+from medfs.errors import InputError, StorageError, UsageError
 from medfs.io.atomic import atomic_path
 from medfs.io.names import shown
 from medfs.io.stream import file_head, file_payload
@@ -96,7 +96,10 @@ def _header(source: NiftiHeader, array: np.ndarray) -> NiftiHeader:
 
 
 def _verify(temporary: Path, path: Path, content: bytes, voxels: bytes) -> None:
-    head = file_head(temporary, len(content))
-    payload, _ = file_payload(temporary, len(content), len(voxels))
+    try:
+        head = file_head(temporary, len(content))
+        payload, _ = file_payload(temporary, len(content), len(voxels))
+    except InputError as error:
+        raise StorageError(f"{path}: does not read back ({error}); check the storage") from error
     if head != content or payload != voxels:
         raise StorageError(f"{path}: reads back other than it was written; check the storage")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from medfs.errors import InputError
 from medfs.io import case_name, unique_case_names
-from medfs.io.names import shown, stem, volume_suffix
+from medfs.io.names import is_safe, shown, stem, volume_suffix
 
 HOSTILE = [
     "a;$(reboot).nii.gz",
@@ -43,16 +43,15 @@ def test_hostile_names_are_percent_encoded_and_decode_to_themselves(name):
     assert shown(name).isprintable()
 
 
-@given(st.text(min_size=1, max_size=40))
+@given(st.text(min_size=1, max_size=16))
 def test_different_names_stay_different(text):
     name = text.replace("/", "_") + ".nii.gz"
     try:
         safe = stem(name)
     except InputError:
         assert not text.replace("/", "_").strip(".")
-    except UnicodeEncodeError:
-        pytest.skip("no file can have this name")
     else:
+        assert is_safe(safe)
         assert urllib.parse.unquote_to_bytes(safe) == os.fsencode(text.replace("/", "_"))
 
 

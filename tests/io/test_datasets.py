@@ -103,6 +103,21 @@ def test_a_datalist_is_read_section_by_section(tmp_path):
     assert [c.name for c in find_cases(path)] == ["a", "b", "dee", "t"]
 
 
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a b", "", "..", ".hidden", "x" * 300, "\ud800", "a/b", "%zz"])
+def test_a_case_is_never_called_something_unsafe(tmp_path, name):
+    with pytest.raises(InputError):
+        Case(name, "p", tmp_path / "a.nii")
+
+
+def test_a_hostile_case_name_of_a_datalist_is_encoded(tmp_path):
+    make(tmp_path, "a.nii")
+    path = write_datalist(tmp_path, {"training": [{"image": "a.nii", "case": "../../x y"}]})
+    assert find_cases(path)[0].name == "%2E.%2F..%2Fx%20y"
+    for image in ("\ud800.nii", "a\0.nii", ".nii"):
+        with pytest.raises(InputError):
+            find_cases(write_datalist(tmp_path, {"training": [{"image": image}]}))
+
+
 def test_all_faults_of_a_datalist_are_in_one_line(tmp_path):
     make(tmp_path, "a.nii", "x/a.nii")
     content = {

@@ -93,6 +93,16 @@ def test_colours_complex_numbers_and_time_series_are_refused(tmp_path):
         read_image(tmp_path / "complex.nrrd")
 
 
+def test_another_format_under_an_itk_name_is_refused(tmp_path):
+    for kind in ("nii", "png", "dcm", "nrrd"):
+        image = sitk.Image([4, 4, 4] if kind in ("nii", "nrrd") else [4, 4], sitk.sitkUInt8)
+        sitk.WriteImage(image, tmp_path / f"real.{kind}")
+        content = (tmp_path / f"real.{kind}").read_bytes()
+        (tmp_path / "a.mha").write_bytes(content + b"\nTransformMatrix = 1 0 0 0 1 0 0 0 1\n")
+        with pytest.raises(InputError, match=r"^a\.mha: "):
+            read_image(tmp_path / "a.mha")
+
+
 def test_an_itk_header_without_orientation_is_refused(tmp_path):
     raw = b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 2 3 4\nspacings: 1 1 2\nencoding: raw\n\n" + bytes(24)
     (tmp_path / "a.nrrd").write_bytes(raw)

@@ -169,6 +169,17 @@ def test_a_file_that_reads_back_differently_never_gets_its_name(tmp_path, monkey
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_that_cannot_be_read_back_never_gets_its_name(tmp_path, monkeypatch):
+    class Cut(gzip.GzipFile):
+        def write(self, data):
+            return super().write(data[:10])
+
+    monkeypatch.setattr(gzip, "GzipFile", Cut)
+    with pytest.raises(StorageError, match=r"a\.nii\.gz: does not read back \(.*truncated: 20 of 412 bytes\)"):
+        write_labels(tmp_path / "a.nii.gz", LABELS, like=Volume.from_array(LABELS, np.eye(4)))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_symbolic_link_is_never_written_through(tmp_path):
     (tmp_path / "precious.nii.gz").write_bytes(b"precious")
     (tmp_path / "link.nii.gz").symlink_to(tmp_path / "precious.nii.gz")
