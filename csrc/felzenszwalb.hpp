@@ -45,6 +45,11 @@ class GrowthPass {
 
   bool done() const { return false; }
 
+  // Edges without cost always merge, unless the threshold of a large segment rounds to zero.
+  bool takes_in_any_order(double cost) const {
+    return cost == 0 && static_cast<float>(k_ / static_cast<double>(grid_.voxels())) > 0;
+  }
+
   void expect(std::int32_t a, std::int32_t b) const { sets_.prefetch(a, b); }
 
   void offer(std::int32_t a, std::int32_t b, double cost) {
@@ -89,6 +94,7 @@ class SizePass {
   }
 
   bool done() const { return small_ == 0; }
+  bool takes_in_any_order(double) const { return false; }
 
   void expect(std::int32_t a, std::int32_t b) const { sets_.prefetch(a, b); }
 
@@ -179,20 +185,21 @@ class BucketWalk {
     }
   }
 
-  // Edges of one cost need no sorting: the order of scanning is theirs. Fresh keys spare the edges inside plateaus.
+  // Edges of one cost need no sorting: the order of scanning is theirs.
   void offer_ties(double low, double high) {
     const CostRange range(costs_, low, high);
-    std::int64_t offers = 0;
-    for (std::size_t i = 0; i < kDirections.size(); ++i) {
-      const std::int64_t offset = grid_.offset(kDirections[i]);
+    const auto offer_row = [&](std::int64_t row, std::size_t direction) {
+      const std::int64_t offset = grid_.offset(kDirections[direction]);
+      scanner_.scan(row, direction, range, [&](std::int64_t voxel) {
+        pass_.offer(static_cast<std::int32_t>(voxel), static_cast<std::int32_t>(voxel + offset), low);
+      });
+    };
+    if (pass_.takes_in_any_order(low)) {  // one stroll through memory instead of thirteen
       for (std::int64_t row = 0; row < grid_.rows(); ++row)
-        scanner_.scan(row, i, range, [&](std::int64_t voxel) {
-          pass_.offer(static_cast<std::int32_t>(voxel), static_cast<std::int32_t>(voxel + offset), low);
-          ++offers;
-        });
-      if (offers < grid_.voxels() / 8) continue;
-      pass_.refresh(low, scanner_);
-      offers = 0;
+        for (std::size_t i = 0; i < kDirections.size(); ++i) offer_row(row, i);
+    } else {
+      for (std::size_t i = 0; i < kDirections.size(); ++i)
+        for (std::int64_t row = 0; row < grid_.rows(); ++row) offer_row(row, i);
     }
   }
 

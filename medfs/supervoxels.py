@@ -98,7 +98,7 @@ def _check_parameters(scale: float, sigma_mm: float, min_size: int) -> None:
     for name, value in (("scale", scale), ("sigma_mm", sigma_mm)):
         if not (isfinite(value) and value >= 0):
             raise UsageError(f"{name} {value}; expected a finite number >= 0")
-    if min_size != int(min_size) or not 0 <= min_size <= _MAX_VOXELS:
+    if not isinstance(min_size, (int, np.integer)) or not 0 <= min_size <= _MAX_VOXELS:
         raise UsageError(f"min_size {min_size}; expected a whole number of voxels from 0 to {_MAX_VOXELS}")
 
 
@@ -119,20 +119,28 @@ def _edge_weights(spacing_mm: Sequence[float]) -> NDArray[np.float64]:
 def _prepared(volume: np.ndarray, sigma: NDArray[np.float64], inside: np.ndarray | None) -> NDArray[np.float64]:
     """Intensities of a (Z, Y, X) volume rescaled to 0..255 and smoothed; NaN outside the mask."""
     image = np.array(volume, np.float64, order="C")
-    considered = image if inside is None else image[inside]
-    if considered.size == 0:
-        return np.full_like(image, np.nan)
-    low, high = considered.min(), considered.max()
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise InputError("volume holds voxels that are NaN or infinite; expected finite intensities")
+    if inside is not None and not inside.any():
+        image.fill(np.nan)
+        return image
+    where = True if inside is None else inside
+    low, high = image.min(where=where, initial=np.inf), image.max(where=where, initial=-np.inf)
+    if not isfinite(_INTENSITY_RANGE * (float(high) - float(low))):  # false for NaN, infinity and overflow
+        raise InputError(f"volume has intensities from {low} to {high}; expected finite numbers")
     if inside is not None:
         image[~inside] = low
-    image -= low
-    if (low, high) != (0, _INTENSITY_RANGE):
-        image *= _INTENSITY_RANGE
-        image /= (high - low) or 1.0
+    _rescale(image, low, high)
     if sigma.any():
         gaussian_filter(image, sigma, output=image)
     if inside is not None:
         image[~inside] = np.nan
     return image
+
+
+def _rescale(image: NDArray[np.float64], low: float, high: float) -> None:
+    """Bring [low, high] to 0..255 in place; an image that spans exactly that stays, to the last bit, as it is."""
+    if (low, high) == (0, _INTENSITY_RANGE):
+        return
+    image -= low
+    if high > low:
+        image *= _INTENSITY_RANGE
+        image /= high - low
