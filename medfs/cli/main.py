@@ -8,6 +8,13 @@ from typing import NoReturn
 import typer
 
 import medfs
+from medfs.cli.bundle import bundle_app
+from medfs.cli.demo import demo
+from medfs.cli.evaluate import evaluate
+from medfs.cli.export import export
+from medfs.cli.segment import segment
+from medfs.cli.text import text_app
+from medfs.cli.train import train
 from medfs.errors import ExitCode, MedfsError
 
 app = typer.Typer(
@@ -30,6 +37,12 @@ def medfs_command(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
     """Segment 3D medical images from few labels: train, segment a folder, evaluate, export."""
+
+
+for command in (train, segment, evaluate, export, demo):
+    app.command()(command)
+app.add_typer(text_app, name="text")
+app.add_typer(bundle_app, name="bundle")
 
 
 def _terminated(number: int, frame: FrameType | None) -> NoReturn:

@@ -19,22 +19,20 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run; it becomes a bundle.")],
     labels: Annotated[
         str,
-        typer.Option(help="Label set (amos, synapse, chaos, cmr, hippocampus, head_neck) or names from value 1 on."),
+        typer.Option(help="Label set, e.g. amos or head_neck, or the names of the values from 1 on."),
     ] = "amos",
     labelled: Annotated[
-        int | None, typer.Option(help="Use only so many labels; the other cases are unlabelled.")
+        int | None, typer.Option(help="Use only so many labels; other cases count as unlabelled.")
     ] = None,
     validation: Annotated[int, typer.Option(help="Labelled cases held out to choose the checkpoint.")] = 2,
     test: Annotated[int, typer.Option(help="Labelled cases held out altogether.")] = 0,
     objective: Annotated[Objective, typer.Option(help="What is minimised.")] = Objective.mean_teacher,
     prior: Annotated[
         str,
-        typer.Option(help="Texts of the classes: embedded, random, learnable, one-hot, or a file of medfs text build."),
+        typer.Option(help="Texts of the classes: embedded, random, learnable, one-hot, or a file."),
     ] = "embedded",
     modality: Annotated[str | None, typer.Option(help="ct or mr; told from the scans if not given.")] = None,
-    spacing_mm: Annotated[
-        str | None, typer.Option(help="Working grid, e.g. 1.5,1.5,2; the median if not given.")
-    ] = None,
+    spacing_mm: Annotated[str | None, typer.Option(help="Working grid, e.g. 1.5,1.5,2; median if not given.")] = None,
     patch: Annotated[str | None, typer.Option(help="Crop in voxels, e.g. 96,96,64; planned if not given.")] = None,
     filters: Annotated[int, typer.Option(help="Channels of the first stage.")] = 16,
     epochs: Annotated[int, typer.Option(help="Stretches between validations.")] = 40,

@@ -11,26 +11,25 @@ from ignite.engine import Engine, Events
 from medfs.anatomy import LabelSet
 from medfs.errors import NothingDoneError
 from medfs.io import Split, atomic_path, find_cases, read_labels
-from medfs.metrics import OrganScore, Summary, format_table, score_case, summarise
+from medfs.metrics import OrganScore, Summary, format_table, score_case, score_rows, summarise, summary_rows
 
 
-def labelled_items(dataset_dir: str | Path, split_file: str | Path | None = None) -> list[dict[str, str]]:
+def evaluation_items(data: str | Path) -> list[dict[str, str]]:
     """Cases to evaluate: the test cases of a split (its validation cases if it has none), else every labelled case.
 
     Args:
-        dataset_dir: folder with ``images/`` and ``labels/``, or a datalist; not read when a split is given.
-        split_file: ``split.json`` of a run.
+        data: folder with ``images/`` and ``labels/``, a MONAI datalist, or the ``split.json`` of a run.
 
     Raises:
         NothingDoneError: there is no labelled case.
     """
-    if split_file is not None:
-        split = Split.read(Path(split_file))
+    if Path(data).name == "split.json":
+        split = Split.read(data)
         items = split.items("test") or split.items("validation")
     else:
-        items = [case.item() for case in find_cases(dataset_dir) if case.label is not None]
+        items = [case.item() for case in find_cases(data) if case.label is not None]
     if not items:
-        raise NothingDoneError(f"{split_file or dataset_dir}: no labelled case to evaluate; expected labels/")
+        raise NothingDoneError(f"{data}: no labelled case to evaluate; expected labels/")
     return items
 
 
@@ -38,7 +37,7 @@ class NativeScores:
     """Score each predicted label map against its reference and write the tables at the end.
 
     Expects decollated batches with ``label`` (path of the reference) and ``case``, and outputs whose ``pred``
-    (1, \\*S) lies on the grid of the file. Writes ``scores.csv`` (a row per case and organ), ``summary.json`` and
+    (1, *S) lies on the grid of the file. Writes ``scores.csv`` (a row per case and organ), ``summary.json`` and
     ``summary.md``.
 
     Args:
@@ -70,7 +69,7 @@ class NativeScores:
             self.add(np.asarray(output["pred"][0]), Path(item["label"]), str(item["case"]))
 
     def add(self, prediction: np.ndarray, reference: Path, case: str) -> None:
-        """Score one label map (\\*S) against a reference file of the same grid."""
+        """Score one label map (*S) against a reference file of the same grid."""
         truth = read_labels(reference)
         self.scores += score_case(
             prediction,
@@ -84,16 +83,18 @@ class NativeScores:
 
     def write(self) -> Summary:
         """Write the tables, print the summary and return it."""
+        if not self.scores:
+            raise NothingDoneError("no case was scored; expected predictions with references")
         summary = summarise(self.scores)
+        table = format_table(summary)
+        rows: list[dict[str, Any]] = score_rows(self.scores)
         self.output_dir.mkdir(parents=True, exist_ok=True)
-        rows: list[dict[str, Any]] = [score.as_dict() for score in self.scores]
         with atomic_path(self.output_dir / "scores.csv") as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
         with atomic_path(self.output_dir / "summary.json") as temporary:
-            temporary.write_text(json.dumps(summary.as_dict(), indent=2) + "\n")
-        table = format_table(summary)
+            temporary.write_text(json.dumps(summary_rows(summary), indent=2) + "\n")
         with atomic_path(self.output_dir / "summary.md") as temporary:
             temporary.write_text(table + "\n")
         print(table)

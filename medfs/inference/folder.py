@@ -1,11 +1,10 @@
 """A folder in, a folder out: one case at a time, one bad case never stops the others."""
 
-import csv
 import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,8 +13,8 @@ import numpy as np
 
 from medfs.anatomy import LabelSet
 from medfs.errors import ExitCode, MedfsError, StorageError
-from medfs.export import statistics_rows, write_color_table, write_preview, write_seg_nrrd
-from medfs.io import Volume, atomic_path, read_image, write_labels
+from medfs.export import statistics_rows, write_color_table, write_preview, write_seg_nrrd, write_table
+from medfs.io import Volume, read_image, write_labels
 
 
 class Segments(Protocol):
@@ -90,7 +89,7 @@ class FolderRun:
             rows += statistics
             on_case(record)
         if self.statistics and rows:
-            _write_csv(self.output / "statistics.csv", rows)
+            write_table(self.output / "statistics.csv", rows)
         failed = sum(record.status == "failed" for record in records)
         return ExitCode.OK if not failed else ExitCode.SOME_FAILED if failed < len(records) else ExitCode.NOTHING_DONE
 
@@ -143,10 +142,3 @@ def _append_line(path: Path, content: Mapping[str, Any]) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise StorageError(f"{path}: cannot write the report ({error.strerror})") from error
-
-
-def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)

@@ -49,7 +49,7 @@ class CropStream(Dataset[Item]):
 class TwoStreamBatches:
     """Batches ``{"labelled": ..., "unlabelled": ...}`` for a whole training run.
 
-    Each stream is a dictionary of ``image`` (B, C, \\*S) and, when labelled, ``label`` (B, 1, \\*S). Iterating starts
+    Each stream is a dictionary of ``image`` (B, C, *S) and, when labelled, ``label`` (B, 1, *S). Iterating starts
     at ``start`` and yields ``steps - start`` batches; ranks of a distributed run take interleaved crops.
 
     Args:

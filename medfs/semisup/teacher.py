@@ -41,7 +41,7 @@ class MeanTeacher(nn.Module):
                 target.copy_(source)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Logits (B, N, \\*S) of the averaged network for images (B, C, \\*S)."""
+        """Logits (B, N, *S) of the averaged network for images (B, C, *S)."""
         logits: torch.Tensor = self.network(image)
         return logits
 

@@ -12,7 +12,7 @@ from medfs.io import case_name, read_image, write_labels
 
 
 class SaveLabelsd(MapTransform):
-    """Write labels (1, \\*S) as ``<case>_seg.nii.gz``, with the geometry header of the file the image came from.
+    """Write labels (1, *S) as ``<case>_seg.nii.gz``, with the geometry header of the file the image came from.
 
     Args:
         keys: keys of the labels, on the grid of the file.

@@ -28,7 +28,7 @@ def argmax_on_grid(
         target_affine: 4 x 4, target voxel to world in mm.
 
     Returns:
-        (\\*target_shape,) labels; uint8 up to 256 classes, int16 above; on the device of ``logits``.
+        (*target_shape,) labels; uint8 up to 256 classes, int16 above; on the device of ``logits``.
     """
     size = torch.tensor(logits.shape[1:], dtype=torch.float64)
     to_working = torch.from_numpy(np.linalg.inv(affine) @ target_affine)
@@ -53,7 +53,7 @@ def argmax_on_grid(
 class ArgmaxOnSourceGridd(MapTransform):
     """Turn scores into labels on the grid of the file that the image was read from.
 
-    The scores (N, \\*S) under each key become labels (1, \\*native); the working grid is the ``affine`` of the image
+    The scores (N, *S) under each key become labels (1, *native); the working grid is the ``affine`` of the image
     under ``reference``, the native one its ``original_affine`` and ``spatial_shape`` as noted at reading.
 
     Args:

@@ -23,7 +23,7 @@ class SemiSupervisedObjective(nn.Module, ABC):
         Args:
             student: the network in training.
             teacher: its moving average, without gradient.
-            labelled: ``image`` (B, C, \\*S) and ``label`` (B, 1, \\*S), integers.
-            unlabelled: ``image`` (U, C, \\*S); ``None`` when there is no unlabelled case.
+            labelled: ``image`` (B, C, *S) and ``label`` (B, 1, *S), integers.
+            unlabelled: ``image`` (U, C, *S); ``None`` when there is no unlabelled case.
             progress: share of the training run that is done, in [0, 1].
         """

@@ -17,7 +17,7 @@ def perturb_intensity(image: Tensor, strength: float = 0.3) -> Tensor:
     """Change contrast, brightness, gamma and noise of each image at random.
 
     Args:
-        image: (B, C, \\*S), of unit scale.
+        image: (B, C, *S), of unit scale.
         strength: half the range of the contrast factor; the other changes scale with it.
     """
     shape = (len(image), *[1] * (image.dim() - 1))
@@ -112,7 +112,7 @@ class MeanTeacherObjective(SemiSupervisedObjective):
 
     @torch.no_grad()
     def pseudo_labels(self, teacher: nn.Module, image: Tensor, progress: float) -> Tensor:
-        """Labels (U, \\*S) the teacher gives to images (U, C, \\*S), -1 where it is unsure."""
+        """Labels (U, *S) the teacher gives to images (U, C, *S), -1 where it is unsure."""
         noise = (0.1 * torch.randn_like(image)).clamp(-0.2, 0.2)
         logits = teacher(image + noise).float()
         log_probability = logits.log_softmax(1)
