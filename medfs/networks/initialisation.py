@@ -1,28 +1,29 @@
-"""A start for the text-conditioned head from which it learns as fast as an ordinary output layer."""
+"""A start and a pace for the text-conditioned head with which it learns at least as fast as an output convolution."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from medfs.networks.dynamic_convolution import kernel_sizes
-from medfs.networks.text_head import TextConditionedHead, TextFusion
+from medfs.networks.text_head import GlobalContext, TextConditionedHead, TextFusion
 
 _TINY = 1e-12
 _SMALLEST_DIRECTION = 1e-2  # of the largest difference between classes: what lies below is no difference
+_CLASS_SHARE = 0.2  # deviation of hidden kernels between classes, relative to the kernel they share
+_OUTPUT_DEVIATION = 0.05  # of the last kernels: logits start nearly uniform, and every class in its own direction
 _CONTEXT_SCALE = 0.1
 
 
 @torch.no_grad()
 def initialise_from_text(head: TextConditionedHead) -> None:
-    """Give every class its own kernels at the start, whatever the texts look like.
+    """Start the head as an ordinary small network, whatever the texts look like.
 
-    Text embeddings of different classes are nearly alike, and default weights keep them so: all classes would start
-    with almost the same kernel of almost no variance. Here each layer of the text path is scaled and shifted until its
-    outputs have zero mean and unit variance across classes; then the controller is solved for, by least squares, so
-    that the generated kernels are independent draws of He's distribution with zero biases, and the part that the image
-    adds starts small. A head without texts is left alone.
+    Text embeddings of different classes are nearly parallel, and default weights keep them so. Here each layer of the
+    text path is scaled and shifted until its outputs have zero mean and unit variance across classes. Then the
+    controller is solved for, by least squares, so that the generated kernels are given draws: hidden kernels of He's
+    variance that the classes share up to a fifth, small independent output kernels per class, zero biases, and a
+    small part that the image adds. A head without texts is left alone.
 
     **Differs from the paper**, which starts from default weights.
 
@@ -50,11 +51,8 @@ def _standardise(layer: nn.Module, inputs: Tensor) -> None:
 
 
 def _solve_controller(head: TextConditionedHead, vectors: Tensor) -> None:
-    """Set the controller so that class vectors (N, E) generate independent He kernels and zero biases."""
-    width = head.head_channels
-    kernels = torch.randn(len(vectors), sum(kernel_sizes(width)), device=vectors.device, dtype=torch.float64)
-    kernels *= (2 / width) ** 0.5
-    kernels[:, -sum(kernel_sizes(width)[3:]) :] = 0
+    """Set the controller so that class vectors (N, E) generate the drawn kernels."""
+    kernels = _draw_kernels(len(vectors), head.head_channels).to(vectors.device)
     mean = vectors.double().mean(0)
     inverse = torch.linalg.pinv(vectors.double() - mean, rtol=_SMALLEST_DIRECTION)
     solution = (inverse @ kernels).T
@@ -63,28 +61,40 @@ def _solve_controller(head: TextConditionedHead, vectors: Tensor) -> None:
     head.controller.bias.copy_(kernels.mean(0) - solution @ mean)
 
 
-def parameter_groups(network: nn.Module, lr: float, controller_factor: float = 0.1) -> list[dict[str, Any]]:
-    """Parameter groups for an optimiser, with smaller steps for controllers.
+def _draw_kernels(number: int, channels: int) -> Tensor:
+    """Kernels and biases (N, P) of every class at the start, float64."""
+    w1, w2, w3, *biases = kernel_sizes(channels)
+    shared = torch.randn(w1 + w2, dtype=torch.float64)
+    own = torch.randn(number, w1 + w2, dtype=torch.float64)
+    hidden = (2 / channels) ** 0.5 * (shared + _CLASS_SHARE * own)
+    output = _OUTPUT_DEVIATION * torch.randn(number, w3, dtype=torch.float64)
+    return torch.cat([hidden, output, output.new_zeros(number, sum(biases))], dim=1)
 
-    One step of a controller moves every generated kernel through all its hundreds of inputs at once; at the rate of
-    the other layers that is a jump, not a step.
+
+def parameter_groups(network: nn.Module, lr: float, generator_factor: float = 0.05) -> list[dict[str, Any]]:
+    """Parameter groups for an optimiser, with smaller steps for what generates kernels.
+
+    One step of the controller, of the text path or of the image's context moves every generated kernel through
+    hundreds of inputs at once; at the rate of the other layers that is a jump, after which the classes are alike
+    again.
 
     Args:
         network: any network, with a ``TextConditionedHead`` or without.
         lr: learning rate of everything else.
-        controller_factor: the controllers' rate as a fraction of it.
+        generator_factor: the rate of controller, text path and context as a fraction of it.
 
     Returns:
-        Groups that together hold every trainable parameter once; only one group where there is no controller.
+        Groups that together hold every trainable parameter once; only one group where nothing is generated.
     """
-    heads = [module for module in network.modules() if isinstance(module, TextConditionedHead)]
-    controlled = {id(parameter) for head in heads for parameter in head.controller.parameters()}
+    generators: list[nn.Module] = []
+    for module in network.modules():
+        if isinstance(module, TextConditionedHead):
+            generators += [module.controller, module.classes]
+        elif isinstance(module, GlobalContext):
+            generators.append(module)
+    slow = {id(parameter) for module in generators for parameter in module.parameters()}
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups = [_group((p for p in trainable if id(p) not in controlled), lr)]
-    if controlled:
-        groups.append(_group((p for p in trainable if id(p) in controlled), lr * controller_factor))
+    groups = [{"params": [p for p in trainable if id(p) not in slow], "lr": lr}]
+    if slow:
+        groups.append({"params": [p for p in trainable if id(p) in slow], "lr": lr * generator_factor})
     return groups
-
-
-def _group(parameters: Iterable[nn.Parameter], lr: float) -> dict[str, Any]:
-    return {"params": list(parameters), "lr": lr}

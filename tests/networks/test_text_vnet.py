@@ -111,13 +111,28 @@ def test_too_few_levels_and_an_unknown_start_are_refused() -> None:
         network(init="zeros")
 
 
-def test_parameter_groups_slow_the_controller_and_lose_nothing() -> None:
+def test_parameter_groups_slow_what_generates_kernels_and_lose_nothing() -> None:
     model = network()
-    groups = parameter_groups(model, 0.01, controller_factor=0.2)
+    groups = parameter_groups(model, 0.01, generator_factor=0.2)
     assert [group["lr"] for group in groups] == pytest.approx([0.01, 0.002])
-    assert {id(p) for p in groups[1]["params"]} == {id(p) for p in model.head.controller.parameters()}
+    generators = (model.head.controller, model.head.classes, model.context)
+    assert {id(p) for p in groups[1]["params"]} == {id(p) for part in generators for p in part.parameters()}
     assert sorted(id(p) for g in groups for p in g["params"]) == sorted(id(p) for p in model.parameters())
     assert len(parameter_groups(model.backbone, 0.01)) == 1
+
+
+def test_one_step_of_an_optimiser_keeps_the_kernels_of_classes_apart() -> None:
+    image, labels = torch.randn(2, 1, 32, 32), torch.randint(16, (2, 32, 32))
+    kept = {}
+    for factor in (1.0, 0.05):
+        model = network(16, dims=2)
+        updates = torch.optim.AdamW(parameter_groups(model, 8e-3, factor))
+        before = model.head.kernels(torch.zeros(1, 256)).detach()
+        torch.nn.functional.cross_entropy(model(image), labels).backward()
+        updates.step()
+        moved = model.head.kernels(torch.zeros(1, 256)).detach() - before
+        kept[factor] = (moved.square().mean() / before.var(1).mean()).sqrt().item()
+    assert kept[0.05] < 1 < kept[1.0]
 
 
 def test_bfloat16_autocast_gives_finite_logits_and_gradients() -> None:
