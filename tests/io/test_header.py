@@ -75,9 +75,11 @@ def test_the_header_of_a_pair_under_a_single_name_is_refused(tmp_path):
 
 
 def test_scaling_is_applied_in_double_precision(tmp_path):
-    array = nb.voxels(SHAPE)
-    volume = read_image(nb.write_nifti(tmp_path / "a.nii", array, scl_slope=0.3, scl_inter=-1024))
-    np.testing.assert_array_equal(volume.array, (array * np.float64(np.float32(0.3)) - 1024).astype(np.float32))
+    array = nb.voxels(SHAPE, "i4") * 100_003
+    volume = read_image(nb.write_nifti(tmp_path / "a.nii", array, scl_slope=0.3, scl_inter=-7.7))
+    exact = array * np.float64(np.float32(0.3)) + np.float64(np.float32(-7.7))
+    np.testing.assert_array_equal(volume.array, exact.astype(np.float32))
+    assert (volume.array != array.astype(np.float32) * np.float32(0.3) + np.float32(-7.7)).any()
     assert volume.warnings == ()
 
 
