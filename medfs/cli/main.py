@@ -17,10 +17,17 @@ from medfs.cli.text import text_app
 from medfs.cli.train import train
 from medfs.errors import ExitCode, MedfsError
 
+
+def _leave(code: int | None, **options: object) -> NoReturn:
+    """End with what a command returned; commands that return nothing went well."""
+    raise typer.Exit(int(code or ExitCode.OK))
+
+
 app = typer.Typer(
     name="medfs",
     help="Segment 3D medical images from few labels: train, segment a folder, evaluate, export.",
     no_args_is_help=True,
+    result_callback=_leave,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -53,11 +60,8 @@ def main() -> NoReturn:
     """Run the command line and leave with a code of `medfs.errors.ExitCode`."""
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        code = app(standalone_mode=False)
+        app()
     except MedfsError as error:
         print(f"medfs: {error}", file=sys.stderr)
-        code = error.exit_code
-    except KeyboardInterrupt:
-        print("medfs: interrupted", file=sys.stderr)
-        code = ExitCode.INTERRUPTED
-    sys.exit(int(code or 0))
+        sys.exit(int(error.exit_code))
+    sys.exit(int(ExitCode.OK))

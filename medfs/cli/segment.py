@@ -7,7 +7,7 @@ import typer
 
 
 def segment(
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Scans, folders of scans or patterns.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="Scans, folders of scans or patterns.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; made if missing.")],
     bundle: Annotated[
         Path | None, typer.Option("--bundle", "-b", help="Folder of a finished run, as medfs train makes it.")
