@@ -108,6 +108,8 @@ class SemiSupervisedTrainer(Trainer):
         self.network.load_state_dict(state["network"])
         self.teacher.load_state_dict(state["teacher"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.scaler and state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
         self.state.iteration = int(state["step"])
         self.state.epoch = self.state.iteration // int(self.state.epoch_length)
 
@@ -142,9 +144,9 @@ class SemiSupervisedTrainer(Trainer):
         """Move the student one step unless the loss or its gradient is not finite on some rank."""
         scaler = self.scaler if self.amp else None
         (scaler.scale(loss) if scaler else loss).backward()
+        _average_over_ranks(self.network)  # before unscaling, so that all ranks find the same overflow
         if scaler:
             scaler.unscale_(self.optimizer)
-        _average_over_ranks(self.network)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_norm)
         finite = bool(torch.isfinite(norm))
         if scaler:
