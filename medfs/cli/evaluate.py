@@ -27,11 +27,12 @@ def evaluate(
     labels: Annotated[str, typer.Option(help="Label set of --predictions; a run knows its own.")] = "amos",
     convention: Annotated[Convention, typer.Option(help="Policy for empty organs.")] = Convention.medfs,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-) -> None:
+) -> int:
     """Score a run, or label maps that exist already: Dice, IoU, HD95, ASD and NSD per case and organ.
 
     Writes scores.csv, summary.json and summary.md; every mean says how many cases it stands on. With a split.json its
-    test cases count (its validation cases if it has none), else every case with a label.
+    test cases count (its validation cases if it has none), else every case with a label. A case that cannot be scored
+    is reported and the others count: exit code 0 all scored, 1 some, 3 none.
     """
     from medfs.errors import UsageError
 
@@ -45,9 +46,8 @@ def evaluate(
     if bundle is not None:
         from medfs.inference.evaluation import evaluate_run
 
-        evaluate_run(items, bundle, output, convention=convention.value, device=device)
-    else:
-        from medfs.inference.evaluation import evaluate_predictions
+        return int(evaluate_run(items, bundle, output, convention=convention.value, device=device))
+    from medfs.inference.evaluation import evaluate_predictions
 
-        assert predictions is not None
-        evaluate_predictions(items, predictions, output, labels, convention=convention.value)
+    assert predictions is not None
+    return int(evaluate_predictions(items, predictions, output, labels, convention=convention.value))

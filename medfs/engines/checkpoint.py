@@ -31,10 +31,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         InputError: the file is missing, damaged or holds more than tensors and plain values.
     """
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such checkpoint; train first or name another with --bundle") from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         raise InputError(f"{path}: not a readable checkpoint ({reason}); train again or take an older one") from error
+    if not isinstance(state, dict):
+        raise InputError(f"{path}: holds a {type(state).__name__}; expected a checkpoint of medfs")
     return state

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from ignite.engine import Engine, Events
 
 from medfs.anatomy import LabelSet
@@ -66,7 +67,7 @@ class NativeScores:
 
     def _score(self, engine: Engine) -> None:
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            self.add(np.asarray(output["pred"][0]), Path(item["label"]), str(item["case"]))
+            self.add(torch.as_tensor(output["pred"][0]).numpy(force=True), Path(item["label"]), str(item["case"]))
 
     def add(self, prediction: np.ndarray, reference: Path, case: str) -> None:
         """Score one label map (*S) against a reference file of the same grid."""

@@ -12,6 +12,7 @@ from monai.engines import Evaluator
 
 from medfs.engines.checkpoint import load_checkpoint, save_checkpoint
 from medfs.engines.semisup import SemiSupervisedTrainer
+from medfs.errors import InputError
 
 
 class ProgressLines:
@@ -96,7 +97,7 @@ class CheckpointKeeper:
         state = load_checkpoint(path)
         engine.resume(state)
         self.best = float(state["best_metric"])
-        if self.evaluator is not None:
+        if self.evaluator is not None and self.best >= 0:  # below 0 nothing was validated
             self.evaluator.state.best_metric = self.best
             self.evaluator.state.best_metric_epoch = engine.state.epoch
         return True
@@ -109,11 +110,17 @@ def best_network(folder: str | Path, network: torch.nn.Module, which: str = "tea
         folder: folder of a `CheckpointKeeper`.
         network: a network built as in training.
         which: ``teacher`` for the moving average, ``student`` for the trained weights themselves.
+
+    Raises:
+        InputError: the checkpoint is missing, damaged or that of another network.
     """
-    state = load_checkpoint(Path(folder) / "best.pt")
-    weights = state["network"]
-    if which == "teacher":
-        prefix = "network."
-        weights = {key.removeprefix(prefix): value for key, value in state["teacher"].items() if key.startswith(prefix)}
-    network.load_state_dict(weights)
+    path = Path(folder) / "best.pt"
+    state = load_checkpoint(path)
+    try:
+        weights = state["network"]
+        if which == "teacher":
+            weights = {key.removeprefix("network."): value for key, value in state["teacher"].items()}
+        network.load_state_dict(weights)
+    except (KeyError, AttributeError, TypeError, RuntimeError) as error:
+        raise InputError(f"{path}: no checkpoint of this network; name the run that it belongs to") from error
     return network

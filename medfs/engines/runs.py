@@ -103,6 +103,8 @@ def read_values(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not readable as JSON ({error})") from error
     if not isinstance(values, dict) or not all(_is_plain(value) for value in values.values()):
         raise InputError(f"{path}: holds more than plain values; expected names, numbers and lists of them")
+    if missing := [name for name in ("bundle", "labels", "filters", *TrainingPlan.__slots__) if name not in values]:
+        raise InputError(f"{path}: {', '.join(missing)} missing; expected the file as medfs train wrote it")
     return values
 
 

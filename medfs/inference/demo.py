@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,8 @@ def run_demo(output: Path, plan: DemoPlan | None = None, say: Callable[[str], No
         say(f"training {name}, {plan.epochs * plan.epoch_length} steps ...")
         train_demo(output / "data" / "training", run, plan, changes)
         results[name] = segment_and_score(run, test, output / "predictions" / name, pictures=name == BOTH)
-    table = _write_table(output / "dice.csv", {name: sum(rows, []) for name, rows in results.items()}, say)
+    scores = {name: list(chain.from_iterable(rows)) for name, rows in results.items()}
+    table = _write_table(output / "dice.csv", scores, say)
     say(f"predictions, Slicer files and previews: {output / 'predictions' / BOTH}")
     say(f"a bundle of your own to segment with:   {output / 'runs' / BOTH}")
     say(f"this table:                             {table}")

@@ -4,40 +4,54 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from medfs.anatomy import resolve_label_set
 from medfs.engines.evaluation import NativeScores
-from medfs.errors import InputError, MedfsError
-from medfs.inference.folder import FolderRun
+from medfs.errors import ExitCode, InputError, MedfsError
+from medfs.inference.folder import CaseRecord, FolderRun
 from medfs.inference.segmenter import Segmenter
-from medfs.io import read_labels
-from medfs.metrics import Summary
+from medfs.io import Volume, read_labels
+from medfs.io.names import shown
+from medfs.io.volume import corner_distance_mm
 
 Item = Mapping[str, str]
 
 
 def evaluate_run(
     items: Sequence[Item], run: Path, output: Path, *, convention: str = "medfs", device: str = "auto"
-) -> Summary:
+) -> ExitCode:
     """Segment cases with a run, into ``predictions/`` below the output, and score them.
 
     A case that cannot be segmented is named and not scored.
+
+    Returns:
+        Whether all cases were scored.
 
     Raises:
         NothingDoneError: no case could be scored.
     """
     segmenter = Segmenter(run, device=device)
     cases = {item["case"]: Path(item["image"]) for item in items}
-    FolderRun(segmenter, output / "predictions").run(cases, lambda record: _say(record.error))
+    done: set[str] = set()
+
+    def note(record: CaseRecord) -> None:
+        if record.error:
+            _say(record.error)
+        else:
+            done.add(record.case)
+
+    FolderRun(segmenter, output / "predictions").run(cases, note)
     scores = NativeScores(output, segmenter.label_set, convention)
-    return _score_files(items, output / "predictions", scores)
+    scored = _score_files([item for item in items if item["case"] in done], output / "predictions", scores)
+    return scored if len(done) == len(cases) else ExitCode.SOME_FAILED
 
 
 def evaluate_predictions(
     items: Sequence[Item], predictions: Path, output: Path, labels: str, *, convention: str = "medfs"
-) -> Summary:
+) -> ExitCode:
     """Score label maps named after the cases; a case without one is named and not scored.
+
+    Returns:
+        Whether all cases were scored.
 
     Raises:
         NothingDoneError: no case could be scored.
@@ -46,22 +60,41 @@ def evaluate_predictions(
     return _score_files(items, predictions, NativeScores(output, resolve_label_set(labels), convention))
 
 
-def _score_files(items: Sequence[Item], folder: Path, scores: NativeScores) -> Summary:
+def _score_files(items: Sequence[Item], folder: Path, scores: NativeScores) -> ExitCode:
+    code = ExitCode.OK
     for item in items:
         try:
-            scores.add(_prediction(folder, item["case"]), Path(item["label"]), item["case"])
+            prediction, reference = _prediction(folder, item["case"]), Path(item["label"])
+            _require_same_place(prediction, read_labels(reference))
+            scores.add(prediction.array, reference, item["case"])
         except MedfsError as error:
             _say(str(error))
-    return scores.write()
+            code = ExitCode.SOME_FAILED
+    scores.write()
+    return code
 
 
-def _prediction(folder: Path, case: str) -> np.ndarray:
+def _prediction(folder: Path, case: str) -> Volume:
     for name in (f"{case}_seg.nii.gz", f"{case}.nii.gz", f"{case}.nii"):
         if (folder / name).exists():
-            return read_labels(folder / name).array
+            return read_labels(folder / name)
     raise InputError(f"{case}: no label map in {folder}; expected {case}_seg.nii.gz")
 
 
+def _require_same_place(prediction: Volume, reference: Volume) -> None:
+    """Return if no corner of two label maps of one shape lies more than half a voxel apart.
+
+    Raises:
+        InputError: they are on different grids, so that voxels cannot be compared.
+    """
+    shapes = prediction.array.shape, reference.array.shape
+    apart_mm = corner_distance_mm(prediction.affine, reference.affine, reference.array.shape)
+    if shapes[0] != shapes[1] or apart_mm > min(reference.spacing_mm) / 2:
+        raise InputError(
+            f"{shown(prediction.path)}: shape {shapes[0]}, up to {apart_mm:.3g} mm off the grid of its reference, "
+            f"{shapes[1]}; expected the same grid"
+        )
+
+
 def _say(line: str) -> None:
-    if line:
-        print(line, file=sys.stderr)
+    print(f"medfs: {line}", file=sys.stderr)

@@ -15,6 +15,7 @@ from medfs.anatomy import LabelSet
 from medfs.errors import ExitCode, MedfsError, StorageError
 from medfs.export import statistics_rows, write_color_table, write_preview, write_seg_nrrd, write_table
 from medfs.io import Volume, read_image, write_labels
+from medfs.io.names import shown
 
 
 class Segments(Protocol):
@@ -103,9 +104,9 @@ class FolderRun:
             raise
         except MedfsError as error:
             return CaseRecord(case, "failed", str(path), _since(start), error=str(error)), []
-        except (MemoryError, RuntimeError, ValueError, OSError) as error:
-            cause = " ".join((str(error) or type(error).__name__).split())[:300]
-            return CaseRecord(case, "failed", str(path), _since(start), error=f"{path.name}: {cause}"), []
+        except Exception as error:  # whatever it is, the other cases go on
+            cause = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            return CaseRecord(case, "failed", str(path), _since(start), error=f"{shown(path)}: {cause}"), []
         hashes = {name: hashlib.sha256((self.output / name).read_bytes()).hexdigest() for name in outputs}
         return CaseRecord(case, "done", str(path), _since(start), hashes, volume.warnings), rows
 

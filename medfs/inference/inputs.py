@@ -4,16 +4,18 @@ import glob
 from collections.abc import Iterable
 from pathlib import Path
 
-from medfs.errors import UsageError
+from medfs.errors import InputError, UsageError
 from medfs.io import unique_case_names
+from medfs.io.names import volume_suffix
 
-IMAGE_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".mgz", ".mgh")
+_NO_SCANS = ("", ".img", ".img.gz", ".seg.nrrd")  # of a pair the header counts
 
 
 def find_images(inputs: Iterable[str | Path]) -> dict[str, Path]:
     """Resolve files, folders and glob patterns to scans by case name, sorted.
 
-    A folder means the scans directly inside it. nnU-Net names ending in ``_0000`` lose that ending.
+    A folder means the scans directly inside it, a pattern the scans it matches; hidden files and segmentations
+    (``.seg.nrrd``) are none. nnU-Net names ending in ``_0000`` lose that ending.
 
     Raises:
         UsageError: an input does not exist or holds no scan, or two scans would get the same output name.
@@ -22,17 +24,25 @@ def find_images(inputs: Iterable[str | Path]) -> dict[str, Path]:
     for given in inputs:
         path = Path(given)
         if path.is_dir():
-            found = sorted(item for item in path.iterdir() if item.name.lower().endswith(IMAGE_SUFFIXES))
+            found = sorted(filter(_is_scan, path.iterdir()))
             if not found:
-                raise UsageError(f"{path}: no scan inside; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
+                raise UsageError(f"{path}: no scan inside; expected files such as .nii.gz, .nii, .mha, .nrrd or .mgz")
         elif path.exists():
             found = [path]
         else:
-            found = sorted(Path(match) for match in glob.glob(str(given), recursive=True))
+            found = sorted(filter(_is_scan, map(Path, glob.glob(str(given), recursive=True))))
             if not found:
-                raise UsageError(f"{given}: no such file or folder")
+                raise UsageError(f"{given}: no such file or folder, and no scan fits it as a pattern")
         paths += found
-    return unique_case_names(dict.fromkeys(path.absolute() for path in paths))
+    try:
+        return unique_case_names(dict.fromkeys(path.absolute() for path in paths))
+    except InputError as error:
+        raise UsageError(str(error)) from error
+
+
+def _is_scan(path: Path) -> bool:
+    named_so = volume_suffix(path).lower() not in _NO_SCANS and not path.name.startswith(".")
+    return named_so and path.is_file()
 
 
 def image_items(dataset_dir: str | Path) -> list[dict[str, str]]:

@@ -30,7 +30,7 @@ class Segmenter:
     Args:
         run: folder of a finished run.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        text_prior: another text prior, made by the same encoder with the same kinds of text.
+        text_prior: another text prior, made by the same encoder with the same kinds of text; background comes first.
 
     Raises:
         InputError: the folder is no finished run or its files are damaged.
@@ -60,6 +60,8 @@ class Segmenter:
         """The trained text path with another prior, deployed, and the classes of that prior."""
         trained, swapped = TextPrior.load(self.run / "text_prior.safetensors"), TextPrior.load(path)
         trained.check_compatible(swapped)
+        if swapped.names[0] != trained.names[0]:
+            raise UsageError(f"{path}: starts with {swapped.names[0]}; expected {trained.names[0]}, the label value 0")
         fusion = TextFusion(trained, trained.names)
         network = TextVNet(fusion, filters=values["filters"], levels=values["levels"])
         best_network(self.run / "checkpoints", network)

@@ -4,7 +4,7 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
@@ -42,5 +42,5 @@ class SaveLabelsd(MapTransform):
         self.output_dir.mkdir(parents=True, exist_ok=True)
         for key in self.key_iterator(result):
             path = self.output_dir / f"{case_name(source.path)}{self.suffix}.nii.gz"
-            write_labels(path, np.asarray(result[key][0]), like=source)
+            write_labels(path, torch.as_tensor(result[key][0]).numpy(force=True), like=source)
         return result

@@ -10,7 +10,8 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-_SLAB_VALUES = 2**24  # class scores of one slab: 64 MB in float32
+_SLAB_VALUES = 2**24  # float32 values of one slab: 64 MB
+_COORDINATE_VALUES = 24  # what the coordinates of a voxel take, in the same unit
 
 
 def argmax_on_grid(
@@ -30,13 +31,14 @@ def argmax_on_grid(
     Returns:
         (*target_shape,) labels; uint8 up to 256 classes, int16 above; on the device of ``logits``.
     """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # half precision cannot place voxels
     size = torch.tensor(logits.shape[1:], dtype=torch.float64)
     to_working = torch.from_numpy(np.linalg.inv(affine) @ target_affine)
     nx, ny, nz = (int(n) for n in target_shape)
     j, k = torch.meshgrid(torch.arange(ny), torch.arange(nz), indexing="ij")
     plane = torch.stack([j, k], dim=-1).double() @ to_working[:3, 1:3].T + to_working[:3, 3]
     labels = torch.zeros((nx, ny, nz), dtype=torch.uint8 if len(logits) <= 256 else torch.int16, device=logits.device)
-    rows = max(1, _SLAB_VALUES // max(1, len(logits) * ny * nz))
+    rows = max(1, _SLAB_VALUES // max(1, (len(logits) + _COORDINATE_VALUES) * ny * nz))
     for start in range(0, nx, rows):
         i = torch.arange(start, min(start + rows, nx)).double()
         voxel = i[:, None, None, None] * to_working[:3, 0] + plane
