@@ -37,3 +37,32 @@ def export_bundle(
         raise UsageError(f"{output}: exists already; name a new folder")
     shutil.copytree(folder, output)
     typer.echo(f"{output}: {name}")
+
+
+@bundle_app.command("check")
+def check(
+    bundle: Annotated[str, typer.Argument(metavar="NAME|FOLDER", help="A bundle of medfs, or any bundle's folder.")],
+) -> int:
+    """Check a bundle offline: its files, metadata, the ids that MONAI and MONAI Label read, and its network.
+
+    Prints a line per fault and leaves with 2, or says that there is none. The configuration is code: check bundles you
+    trust only.
+    """
+    import logging
+
+    from medfs.errors import ExitCode
+    from medfs.io.bundles import find_bundle
+
+    folder = Path(bundle) if Path(bundle).is_dir() else find_bundle(bundle)
+    from medfs.engines.bundle_check import check_bundle
+
+    logging.disable(logging.WARNING)  # MONAI logs what it does
+    try:
+        faults = check_bundle(folder)
+    finally:
+        logging.disable(logging.NOTSET)
+    for fault in faults:
+        typer.echo(f"{folder}: {fault}")
+    if not faults:
+        typer.echo(f"{folder}: no fault found")
+    return int(ExitCode.USAGE if faults else ExitCode.OK)

@@ -14,7 +14,7 @@ from medfs.anatomy import LabelSet
 from medfs.engines.checkpoint import load_checkpoint, save_checkpoint
 from medfs.engines.handlers import best_network
 from medfs.engines.planning import TrainingPlan
-from medfs.errors import InputError
+from medfs.errors import InputError, MedfsError
 from medfs.io import atomic_path
 from medfs.networks import TextVNet
 
@@ -31,6 +31,9 @@ def run_bundle(bundle: Path, configs: Sequence[str], overrides: Mapping[str, Any
 
     Returns:
         The finished workflow, whose parsed objects can be asked for.
+
+    Raises:
+        MedfsError: what a part of the bundle raised, without MONAI's wrapping.
     """
     workflow = ConfigWorkflow(
         config_file=[str(bundle / "configs" / name) for name in configs],
@@ -40,9 +43,17 @@ def run_bundle(bundle: Path, configs: Sequence[str], overrides: Mapping[str, Any
         bundle_root=str(bundle),
         **overrides,
     )
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
+    try:
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
+    except RuntimeError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, MedfsError):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        raise cause from None
     return workflow
 
 
