@@ -30,7 +30,8 @@ class Guarded(dict):
         return super().__getitem__(key)
 
     def get(self, key, default=None):
-        return self[key] if key in self else default
+        assert key != "label", "the label of an unlabelled crop was read"
+        return super().get(key, default)
 
 
 def plain_network(dims):
