@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite, prod
+from math import prod
 from numbers import Integral
 from typing import get_args
 
@@ -66,30 +66,34 @@ def phantom_case(
     >>> case.image.shape == case.labels.shape, case.image.dtype
     (True, dtype('int16'))
     """
-    _check(seed, modality)
-    spacing = _spacing(spacing_mm)
-    anatomy, patient, scanner, deformation = (np.random.default_rng([seed, stream]) for stream in range(4))
+    spacing = checked_spacing_mm(seed, spacing_mm, modality)
+    streams = np.random.SeedSequence(int(seed)).spawn(5)
+    position, filling, anatomy, contrast, noise = (np.random.default_rng(stream) for stream in streams)
     habitus = Habitus.draw(anatomy)
-    affine, shape = _grid(habitus, spacing, _orientation(axis_codes), oblique, deformation)
-    canvas = Canvas(_standard_points(affine, shape, habitus, deformation))
-    free = paint_torso(canvas, habitus, np.random.default_rng([seed, 4]))
+    affine, shape = _grid(habitus, spacing, _orientation(axis_codes), oblique, position)
+    canvas = Canvas(_standard_points(affine, shape, habitus, anatomy))
+    free = paint_torso(canvas, habitus, filling)
     paint_organs(canvas, anatomy, free)
     tissue = without_islands(canvas.tissue.reshape(shape))
     labels = np.where(tissue <= len(ORGANS), tissue, 0).astype(np.uint8)
-    image = render(canvas, tissue, spacing, modality, (patient, scanner))
+    image = render(canvas, tissue, spacing, modality, contrast=contrast, noise=noise)
     return PhantomCase(image, labels, affine)
 
 
-def _check(seed: int, modality: str) -> None:
+def checked_spacing_mm(
+    seed: int, spacing_mm: float | tuple[float, float, float], modality: str
+) -> tuple[float, float, float]:
+    """The spacing along each axis, once the arguments that need no volume are known to be usable.
+
+    Raises:
+        UsageError: as :func:`phantom_case`.
+    """
     if not isinstance(seed, Integral) or seed < 0:
         raise UsageError(f"phantom seed {seed!r}; expected an integer that is not negative")
     if modality not in get_args(Modality):
         raise UsageError(f"phantom modality {modality!r}; expected one of {', '.join(get_args(Modality))}")
-
-
-def _spacing(spacing_mm: float | tuple[float, float, float]) -> tuple[float, float, float]:
     values = tuple(spacing_mm) if isinstance(spacing_mm, Sequence) else (spacing_mm,) * 3
-    if len(values) != 3 or not all(isfinite(value) and 0 < value <= _LARGEST_SPACING_MM for value in values):
+    if len(values) != 3 or not all(0 < value <= _LARGEST_SPACING_MM for value in values):
         raise UsageError(f"phantom spacing {spacing_mm} mm; expected one or three numbers above 0 and at most 20")
     x, y, z = map(float, values)
     return x, y, z
@@ -138,7 +142,7 @@ def _standard_points(
     """Where each voxel ``(3, V)`` lies in the standard body: the inverse of the patient's deformation."""
     index = np.indices(shape, dtype=np.float32).reshape(3, -1)
     points = affine[:3, :3].astype(np.float32) @ index + affine[:3, 3:].astype(np.float32)
-    bend = WaveField.draw(rng, wavelength_mm=(220, 420), sd=7.0, components=3, waves=6)
+    bend = WaveField.draw(rng, wavelength_mm=(250, 450), sd=6.5, components=3, waves=6)
     ripple = WaveField.draw(rng, wavelength_mm=(70, 110), sd=1.6, components=3, waves=8)
     moved = points + bend.at(points) + ripple.at(points)
     return moved / np.array(habitus.scale, dtype=np.float32)[:, None]

@@ -9,7 +9,7 @@ import numpy as np
 from medfs.errors import StorageError, UsageError
 from medfs.io import Volume, atomic_path, write_image, write_labels
 from medfs.io.datasets import Case
-from medfs.phantom.case import phantom_case
+from medfs.phantom.case import checked_spacing_mm, phantom_case
 from medfs.phantom.tissues import Modality
 
 _MARKER = "phantom_cohort.json"
@@ -54,11 +54,12 @@ def write_cohort(
             f"phantom cohort of {cases} cases, {labelled} labelled, seed {seed}; "
             "expected at least one case, at most all of them labelled and no negative number"
         )
-    parameters = {"cases": cases, "labelled": labelled, "seed": seed, "modality": modality}
-    _prepare(folder, {**parameters, "spacing_mm": spacing_mm, "oblique": oblique})
+    spacing = checked_spacing_mm(seed, spacing_mm, modality)
+    parameters = {"cases": cases, "labelled": labelled, "seed": int(seed), "modality": modality}
+    _prepare(folder, {**parameters, "spacing_mm": spacing, "oblique": oblique})
     written = []
     for number in range(cases):
-        case = phantom_case(_case_seed(seed, number), spacing_mm=spacing_mm, modality=modality, oblique=oblique)
+        case = phantom_case(_case_seed(seed, number), spacing_mm=spacing, modality=modality, oblique=oblique)
         name = f"phantom_{number:03d}"
         image = folder / "images" / f"{name}.nii.gz"
         write_image(image, case.image, Volume.from_array(case.image, case.affine, image))
@@ -71,7 +72,7 @@ def write_cohort(
 
 
 def _case_seed(seed: int, number: int) -> int:
-    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0])
+    return int(np.random.SeedSequence(seed, spawn_key=(number,)).generate_state(1, np.uint64)[0])
 
 
 def _prepare(folder: Path, parameters: dict[str, object]) -> None:
