@@ -1,12 +1,22 @@
-# `make demo` and `make test` need python3 (3.11 or later), make and a C++ compiler; they set up .venv by themselves.
+# `make demo` and `make test` need Python 3.11 or later with its headers, make and a C++ compiler; they set up .venv by
+# themselves, with uv where there is one and with pip where not.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SOURCES := setup.cfg setup.py pyproject.toml constraints.txt $(wildcard csrc/*)
+HEADER := os.path.join(sysconfig.get_path("include"), "Python.h")
 
-.PHONY: demo test test-all lint install clean
+.PHONY: help demo test test-all lint sanitize install clean
+
+help:
+	@echo 'make demo      train, segment, score and export on synthetic torsos'
+	@echo 'make test      the tests of a few minutes; make test-all for every one'
+	@echo 'make lint      style, types, layers, spelling'
+	@echo 'make sanitize  the C++ core under the address and undefined-behaviour sanitizers'
+	@echo 'make install   only set up $(VENV)'
+	@echo 'make clean     remove what these made'
 
 install: $(INSTALLED)
 
@@ -24,10 +34,22 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(BIN)/cython-lint --no-pycodestyle --max-line-length 120 csrc
+
+sanitize:
+	@mkdir -p build
+	$(CXX) -std=c++17 -O1 -g -ffp-contract=off -Wall -Wextra -fsanitize=address,undefined -fno-sanitize-recover=all \
+		csrc/test_felzenszwalb.cpp -o build/sanitize_felzenszwalb
+	build/sanitize_felzenszwalb
 
 $(INSTALLED): $(SOURCES)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "medfs needs Python 3.11 or later; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "medfs needs Python 3.11 or later;" \
+		"'$(PYTHON)' is none; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists($(HEADER)))' || { echo "medfs compiles one" \
+		"module: '$(PYTHON)' lacks Python.h; install python3-dev (Debian, Ubuntu) or python3-devel (Fedora)" >&2; exit 1; }
+	@echo '#include <vector>' | $(CXX) -std=c++17 -fsyntax-only -x c++ - || { echo "medfs compiles one module: '$(CXX)'" \
+		"is no C++17 compiler; install g++ or clang, or name one with: make CXX=clang++ $(MAKECMDGOALS)" >&2; exit 1; }
 	@if command -v uv >/dev/null 2>&1; then \
 		uv venv --quiet --allow-existing --python $(PYTHON) $(VENV) && \
 		uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'; \

@@ -1,9 +1,9 @@
-"""The one thing setup.cfg cannot say: the compiled extension."""
+"""What setup.cfg cannot say: the compiled extension, and the bundles as a package of data."""
 
 import sys
 
 from Cython.Build import cythonize
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 
 windows = sys.platform == "win32"
 supervoxel = Extension(
@@ -15,4 +15,7 @@ supervoxel = Extension(
     extra_compile_args=["/std:c++17", "/O2", "/fp:precise"] if windows else ["-std=c++17", "-O3", "-ffp-contract=off"],
 )
 
-setup(ext_modules=cythonize([supervoxel], language_level=3, build_dir="build/cython"))
+setup(
+    packages=[*find_packages(include=["medfs", "medfs.*"]), "medfs.bundles"],
+    ext_modules=cythonize([supervoxel], language_level=3, build_dir="build/cython"),
+)

@@ -124,9 +124,8 @@ def table(results: dict[str, list[dict]], steps: int, part: str, command: str) -
         distance = np.mean([value for scores in seeds for value in case_means(scores, "hd95_mm").values()])
         spread = f" ± {np.std(means, ddof=1):.3f}" if len(means) > 1 else ""
         per_seed = ", ".join(f"{mean:.3f}" for mean in means)
-        lines.append(
-            f"| {arm} | {np.mean(means):.3f}{spread} | {per_seed} | {organs[0]:.3f} | {organs[1]:.3f} | {distance:.2f} |"
-        )
+        per_organ = " | ".join(f"{dice:.3f}" for dice in organs)
+        lines.append(f"| {arm} | {np.mean(means):.3f}{spread} | {per_seed} | {per_organ} | {distance:.2f} |")
     lines += [
         "",
         "| paired over cases (mean over seeds) | difference in Dice | cases better | Wilcoxon p |",
@@ -151,8 +150,9 @@ def compare(first: str, second: str, results: dict[str, list[dict]]) -> str:
         seeds = [case_means(scores) for scores in results[arm]]
         means.append(np.array([np.mean([seed[case] for seed in seeds]) for case in sorted(seeds[0])]))
     difference = means[0] - means[1]
+    better = f"{(difference > 0).sum()} of {len(difference)}"
     p = wilcoxon(difference).pvalue
-    return f"| {first} against {second} | {difference.mean():+.3f} | {(difference > 0).sum()} of {len(difference)} | {p:.2g} |"
+    return f"| {first} against {second} | {difference.mean():+.3f} | {better} | {p:.2g} |"
 
 
 def main() -> None:

@@ -22,9 +22,9 @@ class ExitCode(IntEnum):
 
 
 class MedfsError(Exception):
-    """Base of all errors a user can cause; ``str()`` of it is one line.
+    r"""Base of all errors a user can cause; ``str()`` of it is one line.
 
-    >>> str(MedfsError("a.nii.gz: two\\n lines"))
+    >>> str(MedfsError("a.nii.gz: two\n lines"))
     'a.nii.gz: two lines'
     """
 
