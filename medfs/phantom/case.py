@@ -50,7 +50,7 @@ def phantom_case(
     """Make up a patient from diaphragm to pelvis, with the 15 organs of AMOS, and scan them.
 
     The patient depends on the seed alone: another spacing, modality or orientation shows the same anatomy on another
-    grid. Equal arguments give equal voxels. Up to 6 mm every organ has voxels; above 8 mm an adrenal gland may vanish.
+    grid. Equal arguments give equal voxels. Up to 6 mm every organ is seen; on coarser grids a small one may vanish.
 
     Args:
         seed: the patient; not negative.
