@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from monai.data import MetaTensor
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -57,8 +58,10 @@ def apply_kernels(features: Tensor, kernels: Tensor) -> Tensor:
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
         features, kernels = features.to(dtype), kernels.to(dtype)
-    logits = _ChunkedKernels.apply(features.flatten(2), kernels)
-    return logits.unflatten(2, features.shape[2:])
+    # Metadata would be copied by every operation on every chunk: set aside, and given back at the end.
+    flat = features.flatten(2).as_subclass(Tensor)
+    logits = _ChunkedKernels.apply(flat, kernels.as_subclass(Tensor)).unflatten(2, features.shape[2:])
+    return MetaTensor(logits).copy_meta_from(features) if isinstance(features, MetaTensor) else logits
 
 
 def _hidden(features: Tensor, parts: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
@@ -88,6 +91,7 @@ class _ChunkedKernels(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         features, kernels = ctx.saved_tensors
+        gradient = gradient.as_subclass(Tensor)
         feature_gradient = torch.empty_like(features)
         precise = torch.promote_types(kernels.dtype, torch.float32)
         kernel_gradient = torch.empty_like(kernels, dtype=precise)

@@ -3,6 +3,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+from monai.data import MetaTensor
 
 from medfs.networks import dynamic_convolution
 from medfs.networks.dynamic_convolution import apply_kernels, apply_kernels_plain, kernel_sizes, split_kernels
@@ -80,3 +81,19 @@ def test_a_recorded_graph_holds_the_plain_form_and_fits_other_sizes() -> None:
     assert "PythonOp" not in str(traced.graph)
     other, weights = torch.randn(1, 8, 4, 9, 3), torch.randn(1, 6, 153)
     torch.testing.assert_close(traced(other, weights), apply_kernels(other, weights), atol=1e-5, rtol=1e-5)
+
+
+def test_metadata_of_the_image_stays_with_the_logits_and_changes_no_number() -> None:
+    features, kernels = problem()
+    affine = torch.diag(torch.tensor([2.0, 2.0, 5.0, 1.0], dtype=torch.float64))
+    logits = apply_kernels(MetaTensor(features, affine=affine), kernels)
+    logits.square().sum().backward()
+    assert isinstance(logits, MetaTensor)
+    assert torch.equal(logits.affine, affine)
+    other_features, other_kernels = problem()
+    expected = apply_kernels(other_features, other_kernels)
+    expected.square().sum().backward()
+    assert type(expected) is torch.Tensor
+    assert torch.equal(logits.as_tensor(), expected)
+    assert torch.equal(kernels.grad, other_kernels.grad)
+    assert torch.equal(features.grad, other_features.grad)
