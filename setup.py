@@ -1,6 +1,7 @@
 """What setup.cfg cannot say: the compiled extension, and the bundles as a package of data."""
 
 import sys
+from glob import glob
 
 from Cython.Build import cythonize
 from setuptools import Extension, find_packages, setup
@@ -9,6 +10,7 @@ windows = sys.platform == "win32"
 supervoxel = Extension(
     "medfs._supervoxel",
     sources=["csrc/_supervoxel.pyx"],
+    depends=sorted(glob("csrc/*.hpp")),
     include_dirs=["csrc"],
     language="c++",
     # No contraction into fused multiply-add: the order of equal edge costs decides the partition.

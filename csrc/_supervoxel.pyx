@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False
+# cython: language_level=3, boundscheck=False, wraparound=False, autotestdict=False
 """The C++ supervoxels for NumPy arrays; only ``medfs.supervoxels`` imports this module."""
 
 from libc.stdint cimport int32_t, int64_t

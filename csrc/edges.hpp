@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <stdexcept>
 #include <vector>
 
 // One binary for every processor: the scan is compiled twice and the loader picks. Results are the same.
@@ -31,6 +32,15 @@ inline constexpr std::array<Direction, 13> kDirections{{{0, 1, 0}, {0, 1, 1}, {0
 // A volume's extent; x runs fastest in memory.
 struct Grid {
   std::int64_t sx, sy, sz;
+
+  // Voxels are numbered by 32-bit integers; the largest one is spare.
+  void check() const {
+    constexpr std::int64_t limit = std::numeric_limits<std::int32_t>::max();
+    const bool negative = sx < 0 || sy < 0 || sz < 0, empty = sx == 0 || sy == 0 || sz == 0;
+    if (negative || (!empty && (sx > limit || sy > limit / sx || sz > limit / (sx * sy))))
+      throw std::invalid_argument("expected at most 2147483647 voxels");
+  }
+
   std::int64_t rows() const { return sy * sz; }
   std::int64_t voxels() const { return sx * sy * sz; }
   std::int64_t offset(const Direction& d) const { return (d.dz * sy + d.dy) * sx + d.dx; }

@@ -222,11 +222,13 @@ class BucketWalk {
 };
 
 // Labels `image` into `labels`: 0, 1, ... in the order of each segment's first voxel, -1 where the image is NaN.
-// `weights` are the squared weights of kDirections. At most 2^31 - 1 voxels. Returns the number of segments.
-// `capacity` is the size of the edge list; it decides time and memory, never the result.
+// `weights` are the squared weights of kDirections. Returns the number of segments. Throws std::invalid_argument for
+// more than 2^31 - 1 voxels. `capacity` is the size of the edge list; it decides time and memory, never the result.
 inline std::int32_t felzenszwalb_3d(const double* image, const Grid& grid, const double* weights, double k,
                                     std::int64_t min_size, std::int32_t* labels, std::size_t capacity = 0) {
+  grid.check();
   const std::int64_t voxels = grid.voxels();
+  if (voxels == 0) return 0;
   const EdgeCosts costs(weights);
   DisjointSet sets(labels, voxels);
   std::vector<std::int32_t> sizes(voxels, 1);

@@ -177,11 +177,28 @@ void test_known_volumes() {
   if (labels_of(single) != Labels{0}) fail(single, "one voxel");
 }
 
+void test_extents() {
+  const std::vector<double> weights = weights_of(1);
+  if (medfs::felzenszwalb_3d(nullptr, {0, 5, 3}, weights.data(), 1, 9, nullptr) != 0) std::exit(1);
+  const std::int64_t huge = std::int64_t{1} << 40;
+  for (const Grid& grid : {Grid{huge, huge, huge}, Grid{2048, 1024, 1024}, Grid{1, 1, huge}, Grid{-1, 1, 1}}) {
+    try {
+      medfs::felzenszwalb_3d(nullptr, grid, weights.data(), 1, 9, nullptr);
+    } catch (const std::invalid_argument&) {
+      continue;
+    }
+    std::printf("FAILED: an extent of %lld x %lld x %lld was accepted\n", (long long)grid.sx, (long long)grid.sy,
+                (long long)grid.sz);
+    std::exit(1);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const long count = argc > 1 ? std::atol(argv[1]) : 2000;
   const unsigned seed = argc > 2 ? static_cast<unsigned>(std::atol(argv[2])) : 1;
+  test_extents();
   test_known_volumes();
   test_larger_volume(seed);
   test_random_volumes(count, seed);
