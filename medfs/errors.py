@@ -60,3 +60,15 @@ class DivergedError(MedfsError):
     """The loss or the parameters are no longer finite."""
 
     exit_code = ExitCode.DIVERGED
+
+
+def root_cause(error: BaseException) -> str:
+    r"""The innermost cause of an error in one line; MONAI wraps what the parts of a bundle raise.
+
+    >>> root_cause(ValueError("not\n one number"))
+    'ValueError: not one number'
+    """
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = str(error) if isinstance(error, MedfsError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())[:300]

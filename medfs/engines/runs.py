@@ -110,7 +110,7 @@ def read_values(folder: Path) -> dict[str, Any]:
         values = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise InputError(f"{folder}: not a finished medfs run ({VALUES_FILE} is missing); train one first") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable as JSON ({error})") from error
     if not isinstance(values, dict) or not all(_is_plain(value) for value in values.values()):
         raise InputError(f"{path}: holds more than plain values; expected names, numbers and lists of them")

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from medfs.anatomy import LabelSet
-from medfs.errors import ExitCode, MedfsError, StorageError
+from medfs.errors import ExitCode, MedfsError, StorageError, root_cause
 from medfs.export import statistics_rows, write_color_table, write_preview, write_seg_nrrd, write_table
 from medfs.io import Volume, read_image, write_labels
 from medfs.io.names import shown
@@ -105,7 +105,7 @@ class FolderRun:
         except MedfsError as error:
             return CaseRecord(case, "failed", str(path), _since(start), error=str(error)), []
         except Exception as error:  # whatever it is, the other cases go on
-            return CaseRecord(case, "failed", str(path), _since(start), error=f"{shown(path)}: {_cause(error)}"), []
+            return CaseRecord(case, "failed", str(path), _since(start), error=f"{shown(path)}: {root_cause(error)}"), []
         hashes = {name: hashlib.sha256((self.output / name).read_bytes()).hexdigest() for name in outputs}
         return CaseRecord(case, "done", str(path), _since(start), hashes, volume.warnings), rows
 
@@ -127,13 +127,6 @@ class FolderRun:
         if self.statistics:
             rows = [{"case": case, **row} for row in statistics_rows(labels, volume.affine, organs)]
         return written, rows
-
-
-def _cause(error: BaseException) -> str:
-    """The innermost error in one line; MONAI wraps what a transform raises."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def _since(start: float) -> float:

@@ -12,8 +12,8 @@ from monai.transforms import Compose, LoadImaged
 
 from medfs.anatomy import LabelSet, custom_label_set, find_organ
 from medfs.engines.handlers import best_network
-from medfs.engines.runs import load_weights, read_values
-from medfs.errors import UsageError
+from medfs.engines.runs import VALUES_FILE, load_weights, read_values
+from medfs.errors import InputError, UsageError, root_cause
 from medfs.io import Volume
 from medfs.io.bundles import find_bundle
 from medfs.networks import TextFusion, TextVNet
@@ -45,16 +45,23 @@ class Segmenter:
         parser.read_config(find_bundle(values.pop("bundle")) / "configs" / "inference.json")
         parser.update({key: value for key, value in values.items() if key in parser.config})
         parser.update({"bundle_root": str(self.run), "device": self.device})
-        loading = parser.get_parsed_content("preprocessing")
+        loading = self._parsed(parser, "preprocessing")
         self.preprocessing = Compose([step for step in loading.transforms if not isinstance(step, LoadImaged)])
-        self.inferer = parser.get_parsed_content("inferer")
-        self.label_set: LabelSet = parser.get_parsed_content("label_set")
+        self.inferer = self._parsed(parser, "inferer")
+        self.label_set: LabelSet = self._parsed(parser, "label_set")
+        self.network: TextVNet = self._parsed(parser, "network_def")
         if text_prior is None:
-            self.network = parser.get_parsed_content("network_def")
             load_weights(self.network, self.run / "models" / "model.pt")
         else:
             self.network, self.label_set = self._with_prior(Path(text_prior), values)
         self.network.to(self.device).eval()
+
+    def _parsed(self, parser: ConfigParser, part: str) -> Any:
+        """A part of the bundle built with the values of the run."""
+        try:
+            return parser.get_parsed_content(part)
+        except RuntimeError as error:
+            raise InputError(f"{self.run / VALUES_FILE}: a value cannot be used: {root_cause(error)}") from error
 
     def _with_prior(self, path: Path, values: dict[str, Any]) -> tuple[TextVNet, LabelSet]:
         """The trained text path with another prior, deployed, and the classes of that prior."""
