@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from medfs.errors import InputError, StorageError
-from medfs.io import atomic_path
+from medfs.io import atomic_path, make_folder
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -16,7 +16,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     Raises:
         StorageError: the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     try:
         with atomic_path(path) as temporary:
             torch.save(state, temporary)

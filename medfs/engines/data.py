@@ -8,7 +8,7 @@ import torch.distributed as dist
 
 from medfs.engines.planning import TrainingPlan, plan_training
 from medfs.errors import UsageError
-from medfs.io import Split, find_cases, make_split, read_image
+from medfs.io import Split, find_cases, make_folder, make_split, read_image
 from medfs.io.splits import split_from_datalist
 from medfs.semisup import CropStream, TwoStreamBatches
 
@@ -39,6 +39,7 @@ def training_split(
 
     Raises:
         UsageError: nothing is left to train on.
+        StorageError: the folder of the run cannot be made.
     """
     path = Path(output_dir) / "split.json"
     if path.exists():
@@ -51,7 +52,7 @@ def training_split(
         split = make_split(cases, labelled=labelled, validation=validation, test=test, seed=seed)
     if not split.labelled:
         raise UsageError(f"{dataset_dir}: no labelled case is left for training; give labels/ or hold out fewer cases")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     split.write(path)
     return split
 

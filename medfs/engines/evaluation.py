@@ -11,7 +11,7 @@ from ignite.engine import Engine, Events
 
 from medfs.anatomy import LabelSet
 from medfs.errors import NothingDoneError
-from medfs.io import Split, atomic_path, find_cases, read_labels
+from medfs.io import Split, atomic_path, find_cases, make_folder, read_labels
 from medfs.metrics import OrganScore, Summary, format_table, score_case, score_rows, summarise, summary_rows
 
 
@@ -89,7 +89,7 @@ class NativeScores:
         summary = summarise(self.scores)
         table = format_table(summary)
         rows: list[dict[str, Any]] = score_rows(self.scores)
-        self.output_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(self.output_dir)
         with atomic_path(self.output_dir / "scores.csv") as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()

@@ -14,7 +14,7 @@ import numpy as np
 from medfs.anatomy import LabelSet
 from medfs.errors import ExitCode, MedfsError, StorageError, root_cause
 from medfs.export import statistics_rows, write_color_table, write_preview, write_seg_nrrd, write_table
-from medfs.io import Volume, read_image, write_labels
+from medfs.io import Volume, make_folder, read_image, write_labels
 from medfs.io.names import shown
 
 
@@ -78,10 +78,7 @@ class FolderRun:
         Raises:
             StorageError: the output folder cannot be written; other troubles fail their case alone.
         """
-        try:
-            self.output.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"{self.output}: cannot make the output folder ({error.strerror})") from error
+        make_folder(self.output)
         records, rows = [], []
         for case, path in cases.items():
             record, statistics = self._case(case, path)

@@ -4,6 +4,7 @@ Neither torch nor MONAI is imported here; :mod:`medfs.io.monai_reader` is the br
 """
 
 from medfs.io.atomic import atomic_path as atomic_path
+from medfs.io.atomic import make_folder as make_folder
 from medfs.io.datasets import Case as Case
 from medfs.io.datasets import find_cases as find_cases
 from medfs.io.names import case_name as case_name

@@ -49,6 +49,18 @@ def atomic_path(final: Path) -> Iterator[Path]:
         raise StorageError(f"{final}: cannot be written: {error.strerror or error}") from error
 
 
+def make_folder(folder: str | Path) -> None:
+    """Make a folder and its parents where they are missing.
+
+    Raises:
+        StorageError: the operating system refuses, or a file is in the way.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot make this folder: {error.strerror or error}") from error
+
+
 def remove_stale_temporaries(folder: Path, older_than_s: float = _DAY_S) -> list[Path]:
     """Delete what killed processes of this host left in ``folder``; return the deleted paths.
 

@@ -8,8 +8,7 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
-from medfs.errors import StorageError
-from medfs.io import case_name, read_image, write_labels
+from medfs.io import case_name, make_folder, read_image, write_labels
 
 
 class SaveLabelsd(MapTransform):
@@ -40,10 +39,7 @@ class SaveLabelsd(MapTransform):
         """Write the labels of one case and pass the dictionary on."""
         result = dict(data)
         source = read_image(result[self.reference].meta["filename_or_obj"])
-        try:
-            self.output_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"{self.output_dir}: cannot make the output folder ({error.strerror})") from error
+        make_folder(self.output_dir)
         for key in self.key_iterator(result):
             path = self.output_dir / f"{case_name(source.path)}{self.suffix}.nii.gz"
             write_labels(path, torch.as_tensor(result[key][0]).numpy(force=True), like=source)
