@@ -71,30 +71,37 @@ def _draw_kernels(number: int, channels: int) -> Tensor:
     return torch.cat([hidden, output, output.new_zeros(number, sum(biases))], dim=1)
 
 
-def parameter_groups(network: nn.Module, lr: float, generator_factor: float = 0.05) -> list[dict[str, Any]]:
+def parameter_groups(
+    network: nn.Module, lr: float, generator_factor: float = 0.03, source_factor: float = 0.1
+) -> list[dict[str, Any]]:
     """Parameter groups for an optimiser, with smaller steps for what generates kernels.
 
-    One step of the controller, of the text path or of the image's context moves every generated kernel through
-    hundreds of inputs at once; at the rate of the other layers that is a jump, after which the classes are alike
-    again.
+    One step of the controller moves every generated kernel through hundreds of inputs at once, and one step of the
+    text path or of the image's context moves all those inputs: at the rate of the other layers that is a jump, after
+    which the classes are alike again.
 
     Args:
         network: any network, with a ``TextConditionedHead`` or without.
         lr: learning rate of everything else.
-        generator_factor: the rate of controller, text path and context as a fraction of it.
+        generator_factor: the controller's rate as a fraction of it.
+        source_factor: the rate of text path and context as a fraction of the controller's.
 
     Returns:
         Groups that together hold every trainable parameter once; only one group where nothing is generated.
     """
-    generators: list[nn.Module] = []
+    controllers: list[nn.Module] = []
+    sources: list[nn.Module] = []
     for module in network.modules():
         if isinstance(module, TextConditionedHead):
-            generators += [module.controller, module.classes]
+            controllers.append(module.controller)
+            sources.append(module.classes)
         elif isinstance(module, GlobalContext):
-            generators.append(module)
-    slow = {id(parameter) for module in generators for parameter in module.parameters()}
+            sources.append(module)
+    rates = {id(p): lr for p in network.parameters()}
+    rates |= {id(p): lr * generator_factor for module in controllers for p in module.parameters()}
+    rates |= {id(p): lr * generator_factor * source_factor for module in sources for p in module.parameters()}
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups = [{"params": [p for p in trainable if id(p) not in slow], "lr": lr}]
-    if slow:
-        groups.append({"params": [p for p in trainable if id(p) in slow], "lr": lr * generator_factor})
-    return groups
+    return [
+        {"params": [p for p in trainable if rates[id(p)] == rate], "lr": rate}
+        for rate in dict.fromkeys(rates[id(p)] for p in trainable)
+    ]

@@ -113,10 +113,11 @@ def test_too_few_levels_and_an_unknown_start_are_refused() -> None:
 
 def test_parameter_groups_slow_what_generates_kernels_and_lose_nothing() -> None:
     model = network()
-    groups = parameter_groups(model, 0.01, generator_factor=0.2)
-    assert [group["lr"] for group in groups] == pytest.approx([0.01, 0.002])
-    generators = (model.head.controller, model.head.classes, model.context)
-    assert {id(p) for p in groups[1]["params"]} == {id(p) for part in generators for p in part.parameters()}
+    groups = parameter_groups(model, 0.01, generator_factor=0.2, source_factor=0.5)
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    expected = {model.backbone: 0.01, model.head.controller: 0.002, model.head.classes: 0.001, model.context: 0.001}
+    for module, rate in expected.items():
+        assert {rates[id(p)] for p in module.parameters()} == {pytest.approx(rate)}
     assert sorted(id(p) for g in groups for p in g["params"]) == sorted(id(p) for p in model.parameters())
     assert len(parameter_groups(model.backbone, 0.01)) == 1
 
