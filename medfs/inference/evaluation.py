@@ -9,9 +9,7 @@ from medfs.engines.evaluation import NativeScores
 from medfs.errors import ExitCode, InputError, MedfsError
 from medfs.inference.folder import CaseRecord, FolderRun
 from medfs.inference.segmenter import Segmenter
-from medfs.io import Volume, read_labels
-from medfs.io.names import shown
-from medfs.io.volume import corner_distance_mm
+from medfs.io import Volume, read_labels, require_same_grid
 
 Item = Mapping[str, str]
 
@@ -48,7 +46,7 @@ def evaluate_run(
 def evaluate_predictions(
     items: Sequence[Item], predictions: Path, output: Path, labels: str, *, convention: str = "medfs"
 ) -> ExitCode:
-    """Score label maps named after the cases; a case without one is named and not scored.
+    """Score label maps named after the cases; a case without one, or with one elsewhere, is named and not scored.
 
     Returns:
         Whether all cases were scored.
@@ -65,7 +63,8 @@ def _score_files(items: Sequence[Item], folder: Path, scores: NativeScores) -> E
     for item in items:
         try:
             prediction, reference = _prediction(folder, item["case"]), Path(item["label"])
-            _require_same_place(prediction, read_labels(reference))
+            truth = read_labels(reference)
+            require_same_grid(truth, prediction, tolerance_mm=min(truth.spacing_mm) / 2)
             scores.add(prediction.array, reference, item["case"])
         except MedfsError as error:
             _say(str(error))
@@ -79,21 +78,6 @@ def _prediction(folder: Path, case: str) -> Volume:
         if (folder / name).exists():
             return read_labels(folder / name)
     raise InputError(f"{case}: no label map in {folder}; expected {case}_seg.nii.gz")
-
-
-def _require_same_place(prediction: Volume, reference: Volume) -> None:
-    """Return if no corner of two label maps of one shape lies more than half a voxel apart.
-
-    Raises:
-        InputError: they are on different grids, so that voxels cannot be compared.
-    """
-    shapes = prediction.array.shape, reference.array.shape
-    apart_mm = corner_distance_mm(prediction.affine, reference.affine, reference.array.shape)
-    if shapes[0] != shapes[1] or apart_mm > min(reference.spacing_mm) / 2:
-        raise InputError(
-            f"{shown(prediction.path)}: shape {shapes[0]}, up to {apart_mm:.3g} mm off the grid of its reference, "
-            f"{shapes[1]}; expected the same grid"
-        )
 
 
 def _say(line: str) -> None:
