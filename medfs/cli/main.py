@@ -60,7 +60,7 @@ def main() -> NoReturn:
     """Run the command line and leave with a code of `medfs.errors.ExitCode`."""
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        app()
+        app(prog_name="medfs")
     except MedfsError as error:
         print(f"medfs: {error}", file=sys.stderr)
         sys.exit(int(error.exit_code))

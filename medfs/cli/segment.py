@@ -38,11 +38,11 @@ def segment(
     from rich.console import Console
     from rich.progress import track
 
-    from medfs.inference.inputs import find_images
+    from medfs.io import find_images
 
     cases = find_images(inputs)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print(f"{len(cases)} cases; loading the network ...")
+    console.print(f"{len(cases)} {'case' if len(cases) == 1 else 'cases'}; loading the network ...")
 
     from medfs.inference import CaseRecord, FolderRun, Segmenter
     from medfs.inference.segmenter import Restricted

@@ -76,7 +76,7 @@ def train(
         "workers": workers,
         "resume": resume,
         **_choices(objective, prior, seed),
-        **dict(_assignment(text) for text in overrides or []),
+        **_assignments(overrides or [], folder / "configs" / "train.json"),
     }
     if device != "auto":
         values["device"] = device
@@ -117,16 +117,27 @@ def _numbers(text: str | None, kind: type, option: str) -> list[Any] | None:
     return numbers
 
 
-def _assignment(text: str) -> tuple[str, Any]:
-    """``id=value`` with a JSON value, or a bare word."""
+def _assignments(texts: list[str], config: Path) -> dict[str, Any]:
+    """``id=value`` each, with a JSON value or a bare word; ids, e.g. ``train::trainer::power``, are those of a file."""
+    import difflib
     import json
 
     from medfs.errors import UsageError
 
-    name, sign, value = text.partition("=")
-    if not sign or not name:
-        raise UsageError(f"--set {text}: expected NAME=VALUE")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
+    known, values = json.loads(config.read_text()), {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or not name:
+            raise UsageError(f"--set {text}: expected NAME=VALUE")
+        *outer, last = name.lstrip("+~").split("::")
+        place = known
+        for part in outer or [last]:  # the last part of a nested id may be new
+            if isinstance(place, dict) and part not in place:
+                nearest = ", ".join(difflib.get_close_matches(part, place, cutoff=0.5)) or f"one of {', '.join(place)}"
+                raise UsageError(f"--set {text}: {config.name} has no {part!r}; expected {nearest}")
+            place = place[part] if isinstance(place, dict) else None
+        try:
+            values[name] = json.loads(value)
+        except ValueError:
+            values[name] = value
+    return values

@@ -12,8 +12,8 @@ import slicerio
 
 from medfs.anatomy import custom_label_set
 from medfs.errors import ExitCode, InputError, StorageError
-from medfs.inference import FolderRun, find_images
-from medfs.io import Volume, read_image, read_labels, write_image
+from medfs.inference import FolderRun
+from medfs.io import Volume, find_images, read_image, read_labels, write_image
 
 AFFINE = np.array([[-1.5, 0.1, 0, 40], [0.1, 1.6, 0.2, -50], [0, -0.2, 2.5, 10], [0, 0, 0, 1]])
 

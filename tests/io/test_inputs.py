@@ -5,7 +5,7 @@ import os
 import pytest
 
 from medfs.errors import ExitCode, UsageError
-from medfs.inference import find_images, image_items
+from medfs.io import find_images, image_items
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from medfs.errors import InputError, UsageError
-from medfs.io import unique_case_names
-from medfs.io.names import volume_suffix
+from medfs.io.names import unique_case_names, volume_suffix
 
 _NO_SCANS = ("", ".img", ".img.gz", ".seg.nrrd")  # of a pair the header counts
 
