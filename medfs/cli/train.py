@@ -78,9 +78,11 @@ def train(
         **_choices(objective, prior, seed),
         **_assignments(overrides or [], folder / "configs" / "train.json"),
     }
-    if device != "auto":
-        values["device"] = device
     from medfs.engines.runs import run_bundle
+    from medfs.inference.segmenter import pick_device
+
+    if device != "auto":
+        values["device"] = str(pick_device(device))
 
     run_bundle(folder, ["train.json"], values)
     typer.echo(f"{output}: trained; segment with: medfs segment SCANS -o OUT --bundle {output}")
@@ -112,7 +114,7 @@ def _numbers(text: str | None, kind: type, option: str) -> list[Any] | None:
         numbers = [kind(part) for part in text.replace("x", ",").split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) != 3 or min(numbers) <= 0:
+    if len(numbers) != 3 or not all(0 < number < float("inf") for number in numbers):
         raise UsageError(f"{option} {text}: expected three positive numbers, e.g. 96,96,64")
     return numbers
 
