@@ -65,7 +65,7 @@ class NativeScores:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._score)
         engine.add_event_handler(Events.COMPLETED, lambda engine: self.write())
 
-    def _score(self, engine: Engine) -> None:
+    def _score(self, engine: Any) -> None:
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
             self.add(torch.as_tensor(output["pred"][0]).numpy(force=True), Path(item["label"]), str(item["case"]))
 

@@ -36,7 +36,7 @@ class ProgressLines:
     def _begin(self, engine: Engine) -> None:
         self._sums, self._steps, self._since = {}, 0, time.monotonic()
 
-    def _add(self, engine: Engine) -> None:
+    def _add(self, engine: Any) -> None:
         self._steps += 1
         for name, value in engine.state.output.items():
             self._sums[name] = self._sums.get(name, 0.0) + float(value)
@@ -77,15 +77,16 @@ class CheckpointKeeper:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
 
     def _save(self, engine: SemiSupervisedTrainer) -> None:
-        validated = self.evaluator is not None and self.evaluator.state.best_metric_epoch != -1
-        metric = float(self.evaluator.state.best_metric) if validated else -1.0
+        state = None if self.evaluator is None else self.evaluator.state
+        validated = state is not None and state.best_metric_epoch != -1
+        metric = float(state.best_metric) if state is not None and validated else -1.0
         improved = not validated or metric > self.best
         self.best = max(self.best, metric)
         if engine.state.rank == 0:
-            state = {**engine.state_of_run(), "best_metric": self.best, "extra": self.extra}
-            save_checkpoint(self.folder / "last.pt", state)
+            content = {**engine.state_of_run(), "best_metric": self.best, "extra": self.extra}
+            save_checkpoint(self.folder / "last.pt", content)
             if improved:
-                save_checkpoint(self.folder / "best.pt", state)
+                save_checkpoint(self.folder / "best.pt", content)
         if dist.is_initialized():
             dist.barrier()
 

@@ -43,7 +43,8 @@ class Segmenter:
         self.device = pick_device(device)
         parser = ConfigParser()
         parser.read_config(find_bundle(values.pop("bundle")) / "configs" / "inference.json")
-        parser.update({key: value for key, value in values.items() if key in parser.config})
+        known = cast(dict[str, Any], parser.config)
+        parser.update({key: value for key, value in values.items() if key in known})
         parser.update({"bundle_root": str(self.run), "device": self.device})
         loading = self._parsed(parser, "preprocessing")
         self.preprocessing = Compose([step for step in loading.transforms if not isinstance(step, LoadImaged)])
@@ -89,7 +90,7 @@ class Segmenter:
         logits = self.inferer(image[None].to(self.device), self.network)[0]
         affine = np.asarray(image.affine, dtype=np.float64)
         labels = argmax_on_grid(torch.as_tensor(logits), affine, volume.array.shape, volume.affine)
-        return cast(np.ndarray, labels.cpu().numpy())
+        return labels.numpy(force=True)
 
 
 class Restricted:
