@@ -91,6 +91,11 @@ def test_the_same_case_is_cropped_elsewhere_in_every_turn():
     assert len({float(one[place]["image"].sum()) for place in range(6)}) == 6
 
 
+def test_alike_cases_of_one_turn_are_cropped_in_ways_of_their_own():
+    one = CropStream(cases(1) * 6, RandomCrop(), seed=0)
+    assert len({float(one[place]["image"].sum()) for place in range(6)}) == 6
+
+
 def test_another_seed_gives_other_crops():
     def first(seed):
         return CropStream(cases(5), RandomCrop(), seed=seed)[0]["image"]
