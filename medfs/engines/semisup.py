@@ -83,7 +83,7 @@ class SemiSupervisedTrainer(Trainer):
         """Steps of the whole run."""
         return int(self.state.max_epochs * self.state.epoch_length)
 
-    def run(self) -> None:
+    def run(self) -> None:  # type: ignore[override]
         """Train from the current step to the last; every rank starts from the weights of rank 0."""
         if dist.is_initialized():
             for tensor in [*self.network.state_dict().values(), *self.teacher.state_dict().values()]:
