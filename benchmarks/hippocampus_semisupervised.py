@@ -25,14 +25,7 @@ from medfs.metrics import score_case
 
 BUNDLE = "multi_organ_tak_segmentation"
 SUPERVISED = {"objective": {"_target_": "medfs.semisup.objectives.SupervisedObjective"}}
-SEMI = {
-    "objective": {
-        "_target_": "medfs.semisup.objectives.MeanTeacherObjective",
-        "consistency_weight": 1.0,
-        "consistency_ramp": 0.4,
-        "consistency_cross_entropy": True,
-    }
-}
+SEMI: dict = {}  # the bundle's own objective: mean teacher, entropy-filtered pseudo-labels, contrast
 RANDOM = {
     "text_prior": "$TextPrior.random(@label_set.names, seed=@seed, width=TextPrior.embedded(@label_set.names).width, "
     "row_norm=TextPrior.embedded(@label_set.names).row_norm)"
