@@ -1,5 +1,6 @@
 """What happens at the end of each epoch: a line of progress and a checkpoint."""
 
+import math
 import sys
 import time
 from pathlib import Path
@@ -38,6 +39,8 @@ class ProgressLines:
 
     def _add(self, engine: Any) -> None:
         self._steps += 1
+        if not math.isfinite(engine.state.output["loss"]):  # the step was skipped; it would hide the others
+            return
         for name, value in engine.state.output.items():
             self._sums[name] = self._sums.get(name, 0.0) + float(value)
 
