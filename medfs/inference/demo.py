@@ -44,7 +44,7 @@ class DemoPlan:
     unlabelled: int = 12
     test: int = 6
     epochs: int = 6
-    epoch_length: int = 75
+    epoch_length: int = 120
     spacing_mm: float = 6.0
     patch: int = 32
     seed: int = 0
