@@ -16,7 +16,7 @@ def plans(monkeypatch):
     return asked
 
 
-@pytest.mark.parametrize(("options", "epoch_length"), [([], 75), (["--steps", "450"], 75), (["--steps", "6"], 1)])
+@pytest.mark.parametrize(("options", "epoch_length"), [([], 120), (["--steps", "450"], 75), (["--steps", "6"], 1)])
 def test_steps_are_spread_over_the_epochs(medfs, plans, tmp_path, options, epoch_length):
     code, out, _ = medfs("demo", "-o", tmp_path, "--seed", "4", *options)
     assert code == ExitCode.OK
