@@ -23,7 +23,7 @@ def test_steps_are_spread_over_the_epochs(medfs, plans, tmp_path, options, epoch
     ((output, plan),) = plans
     assert output == tmp_path
     assert (plan.epoch_length, plan.seed) == (epoch_length, 4)
-    assert plan.epochs * plan.epoch_length == (int(options[1]) if options else 450)
+    assert plan.epochs * plan.epoch_length == (int(options[1]) if options else 720)
     assert out.splitlines()[-1] == "done in 0.0 minutes"
 
 
