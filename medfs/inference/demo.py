@@ -12,6 +12,7 @@ import numpy as np
 from medfs.anatomy import label_set
 from medfs.engines.runs import run_bundle
 from medfs.errors import MedfsError
+from medfs.export import PagePicture, PageTable, write_page
 from medfs.inference.folder import FolderRun
 from medfs.inference.segmenter import Segmenter
 from medfs.io import Case, atomic_path, read_labels
@@ -54,7 +55,7 @@ def run_demo(output: Path, plan: DemoPlan | None = None, say: Callable[[str], No
     """Run the demo and give the path of its table.
 
     Writes below ``output``: ``data/``, ``runs/`` (each a bundle), ``predictions/`` with label maps, ``.seg.nrrd`` and
-    previews, and ``dice.csv``. Everything is replaced when it exists.
+    previews, ``dice.csv``, and ``report.html`` with table and previews. Everything is replaced when it exists.
 
     Args:
         output: folder of the demo.
@@ -79,10 +80,11 @@ def run_demo(output: Path, plan: DemoPlan | None = None, say: Callable[[str], No
         train_demo(output / "data" / "training", run, plan, changes)
         results[name] = segment_and_score(run, test, output / "predictions" / name, pictures=name == BOTH)
     scores = {name: list(chain.from_iterable(rows)) for name, rows in results.items()}
-    table = _write_table(output / "dice.csv", scores, say)
+    table = _write_table(output, scores, say)
     say(f"predictions, Slicer files and previews: {output / 'predictions' / BOTH}")
     say(f"a bundle of your own to segment with:   {output / 'runs' / BOTH}")
     say(f"this table:                             {table}")
+    say(f"table and previews, for a browser:      {output / 'report.html'}")
     return table
 
 
@@ -160,7 +162,7 @@ def _score(case: Case, prediction: np.ndarray) -> list[OrganScore]:
     return score_case(prediction, truth.array, truth.spacing_mm, organs, case=case.name)
 
 
-def _write_table(path: Path, scores: Scores, say: Callable[[str], None]) -> Path:
+def _write_table(output: Path, scores: Scores, say: Callable[[str], None]) -> Path:
     """Write and say the Dice per organ of each method; every figure is a mean over all test torsos."""
     summaries = {name: summarise(rows) for name, rows in scores.items()}
     first = next(iter(summaries.values()))
@@ -169,11 +171,26 @@ def _write_table(path: Path, scores: Scores, say: Callable[[str], None]) -> Path
         for place, organ in enumerate(first.organs)
     ]
     rows.append(["mean", *(f"{summary.overall['dice'].mean:.3f}" for summary in summaries.values())])
+    path = output / "dice.csv"
     with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
         csv.writer(file).writerows([["organ", *summaries], *rows])
     say("")
     for row in [["Dice", *summaries], *rows]:
         say(f"{row[0]:<22}" + "".join(f"{cell:>20}" for cell in row[1:]))
     counts = first.organs[0].metrics["dice"]
-    say(f"n = {counts.n_used} of {counts.n_total} torsos for every organ; Dice on the grid of the files\n")
+    note = f"n = {counts.n_used} of {counts.n_total} torsos for every organ; Dice on the grid of the files"
+    say(f"{note}\n")
+    write_page(
+        output / "report.html",
+        "medfs demo",
+        [
+            "Synthetic torsos, segmented by networks that were trained on a few labelled and some unlabelled ones. "
+            "It says nothing about patients."
+        ],
+        [PageTable("Dice per organ", ["organ", *summaries], rows, note)],
+        [
+            PagePicture(picture, picture.name.removesuffix("_preview.png"))
+            for picture in sorted((output / "predictions" / BOTH).glob("*_preview.png"))
+        ],
+    )
     return path

@@ -1,6 +1,7 @@
 """The demo, small: every file it promises, and a table that can be trusted."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -51,6 +52,17 @@ def test_runs_and_predictions_lie_where_it_says(demo):
     for suffix in (".seg.nrrd", "_preview.png", "_seg.csv"):
         assert (output / "predictions" / BOTH / f"phantom_000{suffix}").is_file()
     assert any(str(output / "runs" / BOTH) in line for line in lines)
+
+
+def test_the_page_shows_the_table_and_links_the_previews(demo):
+    output, table, _ = demo
+    page = (output / "report.html").read_text()
+    for row in csv.reader(table.open()):
+        for cell in row:
+            assert f">{cell}</t" in page
+    sources = re.findall('<img src="([^"]+)"', page)
+    assert sources == [f"predictions/{BOTH}/phantom_000_preview.png"]
+    assert (output / sources[0]).is_file()
 
 
 def test_the_demo_runs_again_in_its_folder_with_the_same_table(demo):
