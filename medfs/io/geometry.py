@@ -51,7 +51,7 @@ def read_affine(
         )
     affine[:3] *= _millimetres(header, name, warnings)
     check_affine(affine, name, "the affine")
-    _note_shear(affine, name, warnings)
+    note_shear(affine, name, warnings)
     return affine
 
 
@@ -144,7 +144,8 @@ def _millimetres(header: NiftiHeader, name: str, warnings: list[str]) -> float:
     return _SPATIAL_UNITS[code]
 
 
-def _note_shear(affine: np.ndarray, name: str, warnings: list[str]) -> None:
+def note_shear(affine: np.ndarray, name: str, warnings: list[str]) -> None:
+    """Append a warning where the axes are not perpendicular."""
     axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     cosine = np.abs(axes.T @ axes - np.eye(3)).max()
     if cosine > _TOLERANCE:
