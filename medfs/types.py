@@ -6,6 +6,7 @@ Shape legend, used throughout: ``B`` episodes, ``K`` shots, ``C`` channels, ``*S
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -141,7 +142,8 @@ class Episode:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Episode":
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: change(v) for name, v in values.items() if isinstance(v, Tensor)})
+        changed: dict[str, Any] = {name: change(v) for name, v in values.items() if isinstance(v, Tensor)}
+        return replace(self, **changed)
 
 
 def _padded(tensor: Tensor, size: tuple[int, ...]) -> Tensor:
