@@ -58,7 +58,7 @@ class ClipPercentile(Transform):
 
     Raises:
         UsageError: for a percentile outside [0, 100] or limits in the wrong order.
-        InputError: at the call, if a voxel is NaN or there is no voxel.
+        InputError: at the call, if a voxel is NaN or infinite, or there is none.
 
     References:
         Ouyang et al., Self-supervision with superpixels, ECCV 2020 (top 0.5 % of an MR volume).
@@ -80,9 +80,9 @@ class ClipPercentile(Transform):
         volume = as_volume(img)
         voxels = _checked(volume)
         values = voxels.numpy(force=True)
-        low, high = (None if q is None else float(np.percentile(values, q)) for q in (self.lower, self.upper))
-        voxels = voxels.to(float_type(voxels.dtype))
-        return with_metadata(voxels.clone() if low is high is None else voxels.clamp(low, high), volume)
+        low = -float("inf") if self.lower is None else float(np.percentile(values, self.lower))
+        high = float("inf") if self.upper is None else float(np.percentile(values, self.upper))
+        return with_metadata(voxels.to(float_type(voxels.dtype)).clamp(low, high), volume)
 
 
 class WindowHU(Transform):
@@ -97,7 +97,7 @@ class WindowHU(Transform):
 
     Raises:
         UsageError: for an empty window.
-        InputError: at the call, if a voxel is NaN or there is no voxel.
+        InputError: at the call, if a voxel is NaN or infinite, or there is none.
 
     **Differs from the paper**: the published range is stretched between the extremes of the clipped volume, so the
     same tissue has another value in a scan without air or bone. Here the window itself is mapped. Both are equal where
@@ -135,7 +135,7 @@ class StandardizeVolume(Transform):
     A constant volume becomes all 0. The result is float32, or float64 if the volume is; metadata stay.
 
     Raises:
-        InputError: at the call, if a voxel is NaN or infinite or there is no voxel.
+        InputError: at the call, if a voxel is NaN or infinite, or there is none.
 
     **Differs from the paper**: none for a volume that varies; a constant one divides by 0 there.
 
@@ -153,8 +153,6 @@ class StandardizeVolume(Transform):
         volume = as_volume(img)
         voxels = _checked(volume).to(float_type(plain(volume).dtype))
         variance, mean = torch.var_mean(voxels, correction=0)
-        if not torch.isfinite(variance):
-            raise InputError(f"{name_of(volume)}: a voxel is infinite; expected finite intensities")
         if voxels.amax() == voxels.amin():
             return with_metadata(torch.zeros_like(voxels), volume)
         return with_metadata((voxels - mean).div_(variance.sqrt()), volume)
@@ -215,10 +213,11 @@ class StandardizeVolumed(Twin):
 
 
 def _checked(volume: torch.Tensor) -> torch.Tensor:
-    """The voxels of a volume, refused if there is none or one is NaN."""
+    """The voxels of a volume, refused if there is none or one is not finite."""
     voxels = plain(volume)
     if voxels.numel() == 0:
         raise InputError(f"{name_of(volume)}: no voxels in shape {tuple(voxels.shape)}; expected at least one")
-    if voxels.is_floating_point() and (count := int(voxels.isnan().sum())):
-        raise InputError(f"{name_of(volume)}: {count} voxels are NaN; replace them when reading the file")
+    if voxels.is_floating_point() and not (finite := torch.isfinite(voxels)).all():
+        count = finite.numel() - int(finite.sum())
+        raise InputError(f"{name_of(volume)}: {count} voxels are NaN or infinite; replace them when reading the file")
     return voxels

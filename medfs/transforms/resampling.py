@@ -1,6 +1,6 @@
 """Volumes brought to another voxel spacing along their own axes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import ceil, floor
 from typing import Literal
 
@@ -17,18 +17,20 @@ from medfs.transforms.twins import GridTwin, as_volume, float_type, name_of, pla
 
 OutputSize = Literal["covering", "published"]
 _ROUNDING = 1e-9  # an exact fit may come out a little below a whole number of voxels
+_SAME = 1e-6  # spacings that differ by less are one: a header has single precision
 _UNCOVERED = 1e-3  # part of a voxel that the covering grid may leave out: rounding of a header, not anatomy
 
 
 class ResampleToSpacing(InvertibleTransform):
     """Resample an image linearly to a voxel spacing; labels go through :class:`ResampleLabelsToSpacing`.
 
-    The new grid has the axes of the old one, oblique, flipped or sheared as they are. With
-    ``output_size="covering"`` it is the smallest grid that covers the field of view, centred on it: every sample
-    lies in the field, and within half a voxel of the border the nearest voxel counts. With ``"published"`` it starts
-    at the first voxel centre and has ``floor(n * old / new) + 1`` samples along each axis, kept axes included; those
-    outside the field are 0. The inverse resamples linearly back onto the old grid (nearest, if MONAI's ``Invertd``
-    asks for it). The result is float32, or float64 if the volume is. An array without metadata has spacing 1.
+    The new grid has the axes of the old one, oblique, flipped or sheared as they are. With ``output_size="covering"``
+    it is the smallest grid that covers the field of view, centred on it: every sample lies in the field, and within
+    half a voxel of the border the nearest voxel counts. On its own spacing a volume comes back as it is. With
+    ``"published"`` the grid starts at the first voxel centre and has ``floor(n * old / new) + 1`` samples along each
+    axis, kept axes included; those outside the field are 0. The inverse resamples linearly back onto the old grid
+    (nearest, if MONAI's ``Invertd`` asks for it). The result is float32, or float64 if the volume is. An array without
+    metadata has spacing 1. MONAI's lazy execution does what is pending first.
 
     Args:
         spacing_mm: spacing along each array axis in mm; None keeps that of the volume.
@@ -94,24 +96,23 @@ class ResampleToSpacing(InvertibleTransform):
                 f"{name_of(volume)}: {len(voxels)} spatial axes, but {len(self.spacing_mm)} spacings asked for"
             )
         affine = volume.affine if isinstance(volume, MetaTensor) else torch.eye(len(voxels) + 1)
-        spacing_mm = np.linalg.norm(np.asarray(affine, np.float64)[:-1, : len(voxels)], axis=0)
-        if 0 in voxels or not (spacing_mm > 0).all():
-            shown = ", ".join(f"{s:g}" for s in spacing_mm)
-            raise InputError(f"{name_of(volume)}: shape {tuple(voxels)}, spacing {shown} mm; expected both positive")
-        steps = [1.0 if s is None else s / float(old) for s, old in zip(self.spacing_mm, spacing_mm, strict=True)]
-        if self.output_size == "published":
-            return (
-                [0.0] * len(steps),
-                steps,
-                [floor(n / step + _ROUNDING) + 1 for n, step in zip(voxels, steps, strict=True)],
+        old_mm = np.linalg.norm(np.asarray(affine, np.float64)[:-1, : len(voxels)], axis=0).tolist()
+        if 0 in volume.shape or min(old_mm) <= 0:
+            shown = ", ".join(f"{mm:g}" for mm in old_mm)
+            raise InputError(
+                f"{name_of(volume)}: shape {tuple(volume.shape)}, spacing {shown} mm; expected both above 0"
             )
-        counts = [max(1, ceil(n / step - _UNCOVERED)) for n, step in zip(voxels, steps, strict=True)]
-        starts = [(n - count * step + step - 1) / 2 for n, count, step in zip(voxels, counts, steps, strict=True)]
-        return starts, steps, counts
+        steps = [1.0 if new is None else new / mm for new, mm in zip(self.spacing_mm, old_mm, strict=True)]
+        sizes = list(zip(voxels, steps, strict=True))
+        same = [1.0 if abs(step - 1) < _SAME else step for step in steps]
+        if self.output_size == "published":
+            return [0.0] * len(steps), same, [floor(n / step + _ROUNDING) + 1 for n, step in sizes]
+        counts = [max(1, ceil(n / step - _UNCOVERED)) for n, step in sizes]
+        starts = [(n - count * step + step - 1) / 2 for n, count, step in zip(voxels, counts, same, strict=True)]
+        return starts, same, counts
 
     def _resampled(self, volume: torch.Tensor, axes: list[AxisSamples]) -> torch.Tensor:
-        dtype = float_type(volume.dtype)
-        return torch.stack([sample(channel, axes, dtype) for channel in plain(volume)])
+        return _by_channel(plain(volume), lambda channel: sample(channel, axes, float_type(volume.dtype)))
 
 
 class ResampleLabelsToSpacing(ResampleToSpacing):
@@ -139,7 +140,7 @@ class ResampleLabelsToSpacing(ResampleToSpacing):
         labels = plain(volume)
         if (labels < 0).any() or (labels.is_floating_point() and (labels != labels.round()).any()):
             raise InputError(f"{name_of(volume)}: negative or fractional labels; expected whole numbers from 0")
-        return torch.stack([vote(channel, axes) for channel in labels])
+        return _by_channel(labels, lambda channel: vote(channel, axes))
 
 
 class ResampleToSpacingd(GridTwin):
@@ -180,3 +181,9 @@ class ResampleLabelsToSpacingd(GridTwin):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, ResampleLabelsToSpacing(spacing_mm, output_size), allow_missing_keys)
+
+
+def _by_channel(volume: torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    if len(volume) == 1:
+        return function(volume[0])[None]  # stacking would copy
+    return torch.stack([function(channel) for channel in volume])

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-_SLAB_VALUES = 2**20  # values of one slab on the new grid: what fits the cache is fastest, and memory stays bounded
+_SLAB_VALUES = 2**19  # values of one slab on the new grid: what fits the cache is fastest, and memory stays bounded
 _HALF = 0.5 - 1e-6  # exactly one half must not depend on rounding
 _LISTED = 2**16  # labels up to here are looked up by their number
 
@@ -37,8 +37,7 @@ class AxisSamples:
 
         The field reaches half a voxel beyond the first and the last centre; there, the nearest voxel counts.
         """
-        # a millionth of a voxel is rounding of the affine, and would blur a volume on its own grid
-        position = (start + step * torch.arange(count, dtype=torch.float64)).round(decimals=6)
+        position = (start + step * torch.arange(count, dtype=torch.float64)).round(decimals=9)
         inside = torch.nonzero((position >= -0.5) & (position < voxels - 0.5)).flatten()
         position = position[inside].clamp(0, voxels - 1)
         low = position.floor()
@@ -82,19 +81,23 @@ def sample(volume: torch.Tensor, axes: Sequence[AxisSamples], dtype: torch.dtype
     Returns:
         (*S') values; 0 outside the field.
     """
-    order = sorted(range(volume.ndim), key=lambda axis: -volume.stride(axis))
+    order, back = _memory_order(volume)
     source = volume.permute(order)
     ordered = [axes[axis] for axis in order]
     result = torch.zeros([axis.count for axis in ordered], dtype=dtype, device=volume.device)
     field = result[tuple(axis.inside for axis in ordered)]
-    if field.numel():
-        rows = max(1, _SLAB_VALUES // prod(field.shape[1:]))
-        for start in range(0, len(field), rows):
-            slab = _along(source, 0, ordered[0].part(slice(start, start + rows)), dtype)
-            for axis in range(1, volume.ndim):
-                slab = _along(slab, axis, ordered[axis], dtype)
-            field[start : start + rows] = slab
-    return result.permute([order.index(axis) for axis in range(volume.ndim)])
+    if field.numel() == 0:
+        return result.permute(back)
+    shrinking_first = sorted(range(volume.ndim), key=lambda axis: field.shape[axis] / source.shape[axis])
+    rows = max(1, _SLAB_VALUES // prod(field.shape[1:]))
+    for start in range(0, len(field), rows):
+        chosen = slice(start, start + rows)
+        first, last = int(ordered[0].low[chosen][0]), int(ordered[0].high[chosen][-1])
+        slab, parts = source[first : last + 1], [ordered[0].part(chosen, first), *ordered[1:]]
+        for axis in shrinking_first:
+            slab = _along(slab, axis, parts[axis], dtype)
+        field[chosen] = slab
+    return result.permute(back)
 
 
 def vote(labels: torch.Tensor, axes: Sequence[AxisSamples]) -> torch.Tensor:
@@ -110,18 +113,27 @@ def vote(labels: torch.Tensor, axes: Sequence[AxisSamples]) -> torch.Tensor:
     Returns:
         (*S') labels of the same type; 0 outside the field.
     """
-    values, numbered = _numbered(labels.numpy(force=True))
-    result = torch.zeros([axis.count for axis in axes], dtype=labels.dtype, device=labels.device)
-    field = result[tuple(axis.inside for axis in axes)]
+    order, back = _memory_order(labels)
+    source = labels.permute(order)
+    ordered = [axes[axis] for axis in order]
+    result = torch.zeros([axis.count for axis in ordered], dtype=labels.dtype, device=labels.device)
+    field = result[tuple(axis.inside for axis in ordered)]
+    values, numbered = _numbered(source.numpy(force=True))
     for value, box in zip(values, ndimage.find_objects(numbered), strict=True):
         if box is None:
             continue
         near = [slice(max(0, s.start - 1), s.stop + 1) for s in box]  # neighbours that share a sample with the label
-        chosen = [axis.touching(s.start, s.stop) for axis, s in zip(axes, box, strict=True)]
-        parts = [axis.part(c, s.start) for axis, c, s in zip(axes, chosen, near, strict=True)]
-        share = sample(labels[tuple(near)] == value, parts, torch.float32)
-        field[tuple(chosen)][share >= _HALF] = value
-    return result
+        chosen = [axis.touching(s.start, s.stop) for axis, s in zip(ordered, box, strict=True)]
+        parts = [axis.part(c, s.start) for axis, c, s in zip(ordered, chosen, near, strict=True)]
+        share = sample(source[tuple(near)] == value, parts, torch.float32)
+        field[tuple(chosen)].masked_fill_(share >= _HALF, value)
+    return result.permute(back)
+
+
+def _memory_order(volume: torch.Tensor) -> tuple[list[int], list[int]]:
+    """The axes from the slowest to the fastest in memory, and the permutation that undoes it."""
+    order = sorted(range(volume.ndim), key=volume.stride, reverse=True)
+    return order, [order.index(axis) for axis in range(volume.ndim)]
 
 
 def _numbered(labels: np.ndarray) -> tuple[Sequence[int], np.ndarray]:

@@ -82,8 +82,11 @@ def with_metadata(voxels: torch.Tensor, like: torch.Tensor, changed: MetaObj | N
     """The voxels with the metadata of another volume, if it has any, and what changed of them."""
     if not isinstance(like, MetaTensor):
         return voxels
-    result: torch.Tensor = MetaTensor(voxels).copy_meta_from(like)
-    return result if changed is None else result.copy_meta_from(changed)
+    result = MetaTensor(voxels)
+    result.copy_meta_from(like)
+    if changed is not None:
+        result.copy_meta_from(changed)
+    return result
 
 
 def float_type(dtype: torch.dtype) -> torch.dtype:
