@@ -4,6 +4,7 @@
 >>> load = LoadImaged(["image", "label"], reader=Reader(), allow_missing_keys=True)
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ from medfs.errors import InputError, MedfsError
 from medfs.io.names import volume_suffix
 from medfs.io.nifti import read_image, read_labels
 from medfs.io.volume import Volume
+
+# LoadImage makes one of every reader it knows before it asks ours; one of them warns that it has no GPU decoder for
+# DICOM, which is read elsewhere.
+logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
 
 
 class Reader(ImageReader):

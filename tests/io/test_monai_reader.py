@@ -49,6 +49,11 @@ def test_the_affine_follows_orientation_and_spacing(item):
     np.testing.assert_allclose(spaced[0, ::2].numpy(), turned["image"][0].numpy(), atol=1e-3)
 
 
+def test_monai_does_not_warn_of_readers_that_nobody_asked_for(item, caplog):
+    LoadImage(reader=Reader())(item["image"])
+    assert caplog.records == []
+
+
 def test_an_unlabelled_item_passes(item):
     del item["label"]
     loaded = LoadImaged(["image", "label"], reader=Reader, allow_missing_keys=True)(item)
