@@ -160,8 +160,7 @@ def index_case(path: str | Path, cache_dir: str | Path | None = None, *, axis: i
     if cache_dir is None:
         return _read_index(path, axis)
     sha256 = file_sha256(path)
-    place = hashlib.sha256(str(path.absolute().parent).encode()).hexdigest()[:8]
-    cached = Path(cache_dir) / f"{stem(path)}-{place}.index.npz"
+    cached = Path(cache_dir) / f"{stem(path)}-{sha256[:16]}.index{axis}.npz"
     index = CaseIndex.load(cached, sha256, axis)
     if index is None:
         index = _read_index(path, axis)

@@ -1,0 +1,143 @@
+"""Scans made ready for episodes: standardised once, kept as memory-mapped arrays, indexed."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfs.errors import InputError
+from medfs.fewshot.index import CaseIndex, file_sha256, index_case
+from medfs.io import Case, Volume, atomic_path, make_folder, read_image, read_labels, require_same_grid
+from medfs.io.names import shown, stem, volume_suffix
+
+_PREFIX = re.compile(r"^(image|label|superpix-[A-Za-z]+|supervoxels?)_(?=.)")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class EpisodeCase:
+    """One scan from which episodes are drawn.
+
+    Attributes:
+        name: of the case.
+        patient: whom it shows.
+        index: its objects, supervoxels or organs.
+        organs: its organs, by which slices are excluded; None if it has no label map.
+        image_file: ``.npy``, (slices, rows, columns) float32 of mean 0 and deviation 1 over the whole volume.
+        objects_file: ``.npy``, the label map that ``index`` is of, on the same grid.
+        affine: 4 x 4 of the image file, in the axes of that file.
+    """
+
+    name: str
+    patient: str
+    index: CaseIndex
+    organs: CaseIndex | None
+    image_file: Path
+    objects_file: Path
+    affine: NDArray[np.float64]
+
+    @property
+    def of_organs(self) -> bool:
+        """Whether the objects are the organs themselves."""
+        return self.index is self.organs
+
+    def open(self) -> tuple[NDArray[np.float32], NDArray[np.integer]]:
+        """Image and label map, memory-mapped and read-only: slices are read from the disk when they are used."""
+        return np.load(self.image_file, mmap_mode="r"), np.load(self.objects_file, mmap_mode="r")
+
+
+def prepare_case(case: Case, objects: str | Path, cache_dir: str | Path, *, axis: int = 2) -> EpisodeCase:
+    """Make a scan ready, or find it so: a file is read again only when its content has changed.
+
+    The image is standardised over the whole volume, air included, as published; a constant one becomes 0. Arrays have
+    the through-plane axis first and the other axes in reverse, (Z, Y, X) of the file, so that a slice is an image as
+    the published code has it. Orientation is not touched here.
+
+    Args:
+        case: the scan; its label map, if any, gives the organs for exclusion.
+        objects: label map of what episodes are drawn from: supervoxels, or ``case.label`` itself.
+        cache_dir: folder for the arrays, made if missing; it can be deleted at any time.
+        axis: the through-plane axis of the files.
+
+    Raises:
+        InputError: a file is damaged, or the grids differ. A map without any geometry, as the published supervoxels
+            are, only needs the shape of its image.
+        StorageError: the cache cannot be written.
+    """
+    cache, objects = Path(cache_dir), Path(objects)
+    image_file, affine_file = (cache / _cached_name(case.image, axis, part) for part in ("image", "affine"))
+    objects_file = cache / _cached_name(objects, axis, "objects")
+    index = index_case(objects, cache, axis=axis)
+    if case.label is None:
+        organs = None
+    else:
+        organs = index if objects.absolute() == case.label.absolute() else index_case(case.label, cache, axis=axis)
+    if not (image_file.exists() and affine_file.exists() and objects_file.exists()):
+        make_folder(cache)
+        image = read_image(case.image)
+        _require_grid(image, objects, case.label)
+        _save(affine_file, image.affine)
+        _save(objects_file, _slices_first(read_labels(objects, assume_orientation=True).array, axis))
+        _save(image_file, _slices_first(_standardised(image.array), axis))
+    return EpisodeCase(case.name, case.patient, index, organs, image_file, objects_file, np.load(affine_file))
+
+
+def find_objects(cases: Iterable[Case], folder: str | Path) -> dict[str, Path]:
+    """The supervoxel map of each case, by case name; cases without one are left out.
+
+    ``<case>.nii.gz`` fits the case of that name; so does the published ``superpix-MIDDLE_7`` beside ``image_7``.
+
+    Raises:
+        InputError: there is no such folder, two files fit one case, or no file fits any case.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected supervoxels, as `medfs supervoxels` makes them")
+    files = sorted(path for path in folder.iterdir() if volume_suffix(path) and not path.name.startswith("."))
+    found: dict[str, Path] = {}
+    by_key: dict[str, list[Path]] = {}
+    for path in files:
+        by_key.setdefault(_PREFIX.sub("", stem(path)), []).append(path)
+    for case in cases:
+        fitting = by_key.get(_PREFIX.sub("", case.name), [])
+        exact = [path for path in fitting if stem(path) == case.name] or fitting
+        if len(exact) > 1:
+            raise InputError(f"{case.name}: {' and '.join(map(shown, exact))} both fit; expected one supervoxel map")
+        if exact:
+            found[case.name] = exact[0].absolute()
+    if not found:
+        raise InputError(f"{folder}: no file is called like a case; expected e.g. {next(iter(cases)).name}.nii.gz")
+    return found
+
+
+def _cached_name(path: Path, axis: int, part: str) -> str:
+    return f"{stem(path)}-{file_sha256(path)[:16]}.{part}{axis}.npy"
+
+
+def _require_grid(image: Volume, *maps: Path | None) -> None:
+    """Return if the maps lie on the grid of the image; one that says nothing of its place needs the shape alone."""
+    for path in maps:
+        if path is None:
+            continue
+        labels = read_labels(path, assume_orientation=True)
+        placed = np.abs(labels.affine) != np.eye(4)
+        require_same_grid(image, replace(labels, affine=labels.affine if placed.any() else image.affine))
+
+
+def _standardised(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    mean, deviation = array.mean(dtype=np.float64), array.std(dtype=np.float64)
+    return ((array - mean) / (deviation or 1.0)).astype(np.float32)
+
+
+def _slices_first(array: np.ndarray, axis: int) -> np.ndarray:
+    """(X, Y, Z) of the file as (slices, rows, columns): (Z, Y, X) for axis 2; integers in the smallest type."""
+    if array.dtype.kind in "iu":
+        array = array.astype(np.min_scalar_type(int(array.max(initial=0))))
+    return np.ascontiguousarray(array.transpose(axis, *sorted({0, 1, 2} - {axis}, reverse=True)))
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array)
