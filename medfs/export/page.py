@@ -16,7 +16,7 @@ Cell = str | int | float
 
 @dataclass(frozen=True, slots=True)
 class PageTable:
-    """A table of a page; numbers are set to the right.
+    """A table of a page; figures, and texts that are one, are set to the right.
 
     Attributes:
         title: heading above it.
@@ -71,6 +71,7 @@ def write_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.tests["figure"] = _is_figure
     folder = path.parent.resolve()
     shown = [
         {"source": quote(Path(os.path.relpath(picture.path.resolve(), folder)).as_posix()), "caption": picture.caption}
@@ -81,3 +82,11 @@ def write_page(
     )
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _is_figure(cell: Cell) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

@@ -32,11 +32,11 @@ class Page(HTMLParser):
         self._inside = False
 
 
-def test_cells_come_in_order_and_numbers_stand_right(tmp_path):
+def test_cells_come_in_order_and_figures_stand_right(tmp_path):
     path = tmp_path / "page.html"
-    write_page(path, "Title", ["A line."], [PageTable("T", ["case", "volume"], [["a", 1.5], ["b", 2]], "A note.")])
+    write_page(path, "Title", ["A line."], [PageTable("T", ["case", "volume"], [["a", 1.5], ["b", "2.0"]], "A note.")])
     text = path.read_text()
-    assert Page(text).cells == ["case", "volume", "a", "1.5", "b", "2"]
+    assert Page(text).cells == ["case", "volume", "a", "1.5", "b", "2.0"]
     assert text.count('class="number"') == 2
     assert "A line." in text
     assert "A note." in text
