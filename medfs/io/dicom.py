@@ -198,7 +198,7 @@ def _require_even_steps(slices: list[Slice], heights: np.ndarray, name: str) -> 
         cause = f", different {cause}: several scans in one series" if cause else ", copies of one slice"
         names = " and ".join(shown(item.path) for item in pair)
         raise InputError(f"{name}: {names} lie at one place ({heights[k]:g} mm){cause}; expected a slice per place")
-    usual = float(np.median(steps))
+    usual = float(np.sort(steps)[(len(steps) - 1) // 2])  # the lower median: of two steps the one without a gap
     for k in np.flatnonzero(np.abs(steps - usual) > _LARGEST_DEVIATION * usual):
         names = f"{shown(slices[k].path)} and {shown(slices[k + 1].path)}"
         missing = round(steps[k] / usual) - 1

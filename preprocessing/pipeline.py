@@ -1,0 +1,252 @@
+"""One runner for all recipes: raw cases in, a dataset of checked NIfTI files out, a case at a time."""
+
+import argparse
+import hashlib
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import medfs
+from medfs.errors import ExitCode, InputError, MedfsError, StorageError, UsageError, root_cause
+from medfs.io import Volume, make_folder, write_image
+from preprocessing.folds import write_folds
+from preprocessing.recipe import RawCase, RawDataset, Recipe, label_ids, unique_cases
+from preprocessing.records import CaseRecord, append_record, grid_of, read_records, write_manifest
+from preprocessing.steps import apply_steps, compact
+
+_PACKAGES = ("numpy", "scipy", "nibabel", "pydicom", "pillow", "torch", "monai")
+
+OnCase = Callable[[CaseRecord, bool], None]
+
+
+@dataclass(frozen=True, eq=False)
+class RecipeRun:
+    """A recipe applied to one folder.
+
+    Attributes:
+        recipe: what to do.
+        source: folder of the raw dataset; nothing is written into it.
+        output: folder of the results, made if missing.
+        seed: of the folds, where they are not the published ones.
+    """
+
+    recipe: Recipe
+    source: Path
+    output: Path
+    seed: int = 0
+
+    def run(self, dataset: RawDataset, on_case: OnCase = lambda record, kept: None) -> ExitCode:
+        """Make the dataset, or what is missing or no longer true of it.
+
+        Writes ``images/``, ``labels/``, ``report.jsonl``, ``manifest.json``, ``class_slices.json`` and
+        ``folds.json``. A case is kept as it is only if its sources, the recipe, the versions and what was written
+        are proved unchanged by their hashes. What a failed case had written before is deleted.
+
+        Args:
+            dataset: from :meth:`find`.
+            on_case: called after each case, with whether it was kept.
+
+        Raises:
+            UsageError: the output lies in the source.
+            StorageError: the output cannot be written; other troubles fail their case alone.
+        """
+        if self.source.resolve() in (self.output.resolve(), *self.output.resolve().parents):
+            raise UsageError(f"{self.output}: lies in the source folder; choose another one for the results")
+        make_folder(self.output)
+        described = self._described(dataset)
+        key = hashlib.sha256(json.dumps(described).encode()).hexdigest()
+        earlier, records = read_records(self.output), {}
+        for case in dataset.cases:
+            before = earlier.get(case.name)
+            record = self._case(case, before, key, dataset)
+            records[case.name] = record
+            if record is not before:
+                self._remove(set(before.outputs if before else ()) - set(record.outputs))
+                append_record(self.output, record)
+            on_case(record, record is before)
+        write_manifest(self.output, described, records)
+        self._write_tables(records, dataset.classes)
+        failed = sum(record.status == "failed" for record in records.values())
+        return ExitCode.OK if not failed else ExitCode.SOME_FAILED if failed < len(records) else ExitCode.NOTHING_DONE
+
+    def find(self) -> RawDataset:
+        """The raw cases, sorted.
+
+        Raises:
+            InputError: there is no case, or two of one name.
+        """
+        if not self.source.is_dir():
+            raise InputError(f"{self.source}: no such folder; expected the raw dataset")
+        found = self.recipe.find(self.source)
+        return replace(found, cases=unique_cases(found.cases, self.source))
+
+    def _described(self, dataset: RawDataset) -> dict[str, Any]:
+        recipe = self.recipe
+        codes = [{"stored": [r.start, r.stop - 1], "id": label} for r, label in recipe.codes.items()]
+        return {
+            "recipe": recipe.name,
+            "classes": {str(label): name for label, name in dataset.classes.items()},
+            "codes": codes,
+            "ignored": recipe.ignored,
+            "steps": [step.described() for step in recipe.steps],
+            "versions": {"medfs": medfs.__version__, **_versions()},
+        }
+
+    def _case(self, case: RawCase, before: CaseRecord | None, key: str, dataset: RawDataset) -> CaseRecord:
+        start = time.monotonic()
+        record = CaseRecord(case.name, case.patient, "failed", key)
+        try:
+            record = replace(record, sources={self._relative(path): file_sha256(path) for path in case.sources})
+            if before is not None and self._proved(before, record):
+                return before
+            record = self._made(case, record, dataset)
+        except StorageError:
+            raise
+        except MedfsError as error:
+            record = replace(record, status="failed", error=f"{case.name}: {error}", outputs={})
+        except Exception as error:  # whatever it is, the other cases go on
+            record = replace(record, status="failed", error=f"{case.name}: {root_cause(error)}", outputs={})
+        return replace(record, seconds=round(time.monotonic() - start, 3))
+
+    def _proved(self, before: CaseRecord, now: CaseRecord) -> bool:
+        """Whether the outputs of an earlier run are those that this one would write."""
+        if (before.status, before.run, before.patient) != ("done", now.run, now.patient):
+            return False
+        if dict(before.sources) != dict(now.sources):
+            return False
+        paths = {self.output / name: sha256 for name, sha256 in before.outputs.items()}
+        return all(path.is_file() and file_sha256(path) == sha256 for path, sha256 in paths.items())
+
+    def _made(self, case: RawCase, record: CaseRecord, dataset: RawDataset) -> CaseRecord:
+        raw = case.load()
+        allowed = [*dataset.classes, *([] if self.recipe.ignored is None else [self.recipe.ignored])]
+        if raw.labels is not None:
+            if raw.labels.shape != raw.image.array.shape:
+                raise InputError(f"labels of {raw.labels.shape} voxels, image of {raw.image.array.shape}")
+            raw = replace(raw, labels=label_ids(raw.labels, self.recipe.codes, allowed, "labels"))
+        image, labels = apply_steps(self.recipe.steps, raw.image, raw.labels)
+        arrays = {"images": compact(image.array), **raw.channels}
+        if labels is not None:
+            arrays["labels"] = labels
+        return replace(
+            record,
+            status="done",
+            before=grid_of(raw.image),
+            after=grid_of(image),
+            labels=None if labels is None else _counts(labels),
+            outputs=self._written(case.name, arrays, image),
+            warnings=raw.image.warnings,
+        )
+
+    def _written(self, case: str, arrays: Mapping[str, np.ndarray], like: Volume) -> dict[str, str]:
+        """SHA-256 by name of the files of one case, all of them or none."""
+        outputs = {f"{folder}/{case}.nii.gz": array for folder, array in arrays.items()}
+        try:
+            for name, array in outputs.items():
+                make_folder((self.output / name).parent)
+                write_image(self.output / name, array, like)
+            return {name: file_sha256(self.output / name) for name in outputs}
+        except BaseException:
+            self._remove(set(outputs))
+            raise
+
+    def _write_tables(self, records: Mapping[str, CaseRecord], classes: Mapping[int, str]) -> None:
+        from medfs.fewshot.index import write_class_slices
+
+        labelled = {name: r for name, r in records.items() if r.status == "done" and r.labels is not None}
+        paths = {name: self.output / "labels" / f"{name}.nii.gz" for name in labelled}
+        write_class_slices(self.output / "class_slices.json", paths, {0: "background", **classes})
+        patients = {name: record.patient for name, record in labelled.items()}
+        write_folds(self.output / "folds.json", patients, self.recipe.folds, self.seed)
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self.source).as_posix()
+
+    def _remove(self, outputs: set[str]) -> None:
+        for name in outputs:
+            (self.output / name).unlink(missing_ok=True)
+
+
+def main(recipe: Recipe, arguments: Sequence[str] | None = None) -> int:
+    """Run a recipe from the command line; returns a code of :class:`~medfs.errors.ExitCode`."""
+    signal.signal(signal.SIGTERM, _terminated)
+    options = _parser(recipe).parse_args(arguments)
+    if getattr(options, "published_sizes", False):
+        recipe = recipe.with_published_sizes()
+    try:
+        run = RecipeRun(recipe, options.source, options.output, options.seed)
+        dataset = run.find()
+        code = run.run(dataset, _reporter(len(dataset.cases)))
+    except MedfsError as error:
+        print(f"medfs: {error}", file=sys.stderr)
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        return int(ExitCode.INTERRUPTED)
+    return int(code)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    from medfs.fewshot.index import file_sha256 as sha256
+
+    return sha256(path)
+
+
+def _parser(recipe: Recipe) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(f"python -m preprocessing.{recipe.name}", description=recipe.about)
+    parser.add_argument("source", metavar="SRC", type=Path, help="folder of the raw dataset; it is only read")
+    parser.add_argument("output", metavar="DST", type=Path, help="folder of the results; a second call resumes")
+    parser.add_argument("--seed", type=int, default=0, help="of the folds, where the dataset has no published ones")
+    if recipe.has_published_sizes():
+        text = "sizes of the published files: an exact fit has one more sample, outside the field"
+        parser.add_argument("--published-sizes", action="store_true", help=text)
+    return parser
+
+
+def _reporter(total: int) -> OnCase:
+    """A line for each case, and a bar below them on a terminal."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    places = iter(track(range(total), "preprocessing", console=console, disable=not console.is_terminal))
+
+    def report(record: CaseRecord, kept: bool) -> None:
+        place = next(places) + 1
+        outcome = record.error or ("unchanged" if kept else f"{record.seconds:.1f} s")
+        outcome += "; no labels" if record.status == "done" and record.labels is None else ""
+        notes = "".join(f"; {line}" for line in record.warnings)
+        console.print(f"[{place}/{total}] {record.case}: {record.status}, {outcome}{notes}", markup=False)
+
+    return report
+
+
+def _counts(labels: np.ndarray) -> dict[str, int]:
+    values, counts = np.unique(labels, return_counts=True)
+    return {str(value): int(count) for value, count in zip(values, counts, strict=True) if value}
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _terminated(number: int, frame: object) -> None:
+    raise SystemExit(int(ExitCode.TERMINATED))
