@@ -10,6 +10,7 @@ import typer
 import medfs
 from medfs.cli.bundle import bundle_app
 from medfs.cli.demo import demo
+from medfs.cli.episodes import episodes
 from medfs.cli.evaluate import evaluate
 from medfs.cli.export import export
 from medfs.cli.segment import segment
@@ -46,7 +47,7 @@ def medfs_command(
     """Segment 3D medical images from few labels: train, segment a folder, evaluate, export."""
 
 
-for command in (train, segment, evaluate, export, demo):
+for command in (train, segment, evaluate, export, episodes, demo):
     app.command()(command)
 app.add_typer(text_app, name="text")
 app.add_typer(bundle_app, name="bundle")

@@ -14,6 +14,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 
 from medfs.export.planes import Entry, Plane, Window
+from medfs.export.tiles import Tile
 
 _DPI = 100
 _WIDTH_INCH, _COLUMN_INCH, _ROW_INCH = 14.0, 3.6, 0.18
@@ -23,6 +24,7 @@ _GROUND, _INK, _DIM = "#101010", "#f0f0f0", "#909090"
 _FONT = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
 _HALO = withStroke(linewidth=3, foreground="black")
 _MOST_ROWS = 19
+_TILE_COLORS = ("#35c8ff", "#ffb000")  # told apart by every kind of colour vision
 _THIN = 0.12  # a plane that is less high than this part of its width has its letters outside
 _SCALES_MM = (100, 50, 10)
 
@@ -57,6 +59,45 @@ def save(
     footer = f"{facts}   |   {window.text}   |   axial and coronal: the patient's right is at the viewer's left"
     _style(figure.text(0.012, 0.12 / height, footer), 8, _DIM)
     figure.savefig(path, format="png", facecolor=_GROUND, metadata={"Software": None})
+
+
+def save_tiles(path: Path, rows: Sequence[Sequence[Tile]], heading: tuple[str, str]) -> None:
+    """Draw rows of captioned pictures with the outline of a mask on each and write them as PNG.
+
+    Args:
+        path: the file.
+        rows: of tiles, from above; not all need to be equally long.
+        heading: what is shown, and a line below it.
+    """
+    across = max(map(len, rows))
+    side = _WIDTH_INCH / max(across, 4)
+    highest = max(tile.size_mm[1] / tile.size_mm[0] for row in rows for tile in row)
+    row_inch = side * min(highest, 1.5) + 2.5 * _ROW_INCH
+    height = len(rows) * row_inch + _HEAD_INCH
+    figure = Figure(figsize=(side * across, height), dpi=_DPI, facecolor=_GROUND)
+    FigureCanvasAgg(figure)
+    bounds = {"left": 0.01, "right": 0.99, "bottom": 0.0, "top": 1 - (_HEAD_INCH + 2 * _ROW_INCH) / height}
+    grid = figure.add_gridspec(len(rows), across, **bounds, wspace=0.04, hspace=2.5 * _ROW_INCH / row_inch)
+    for r, row in enumerate(rows):
+        for c, tile in enumerate(row):
+            _draw_tile(figure.add_subplot(grid[r, c]), tile, (side * 72) / 5.2)
+    for text, size, inch, color in ((heading[0], 13, 0.32, _INK), (heading[1], 9, 0.58, _DIM)):
+        _style(figure.text(0.012, 1 - inch / height, _shortened(text, round(side * across * 11))), size, color)
+    figure.savefig(path, format="png", facecolor=_GROUND, metadata={"Software": None})
+
+
+def _draw_tile(axes: Axes, tile: Tile, letters: float) -> None:
+    width, height = tile.size_mm
+    axes.set_axis_off()
+    low, high = np.percentile(tile.picture, (0, 99.5)).tolist()
+    window = {"vmin": low, "vmax": high if high > low else low + 1}
+    axes.imshow(tile.picture, "gray", **window, extent=(0, width, height, 0), interpolation="bilinear")
+    if tile.mask.any():
+        _outline(axes, tile.mask, tile.spacing_mm, _TILE_COLORS[tile.group % len(_TILE_COLORS)])
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+    lines = "\n".join(_shortened(line, round(letters)) for line in tile.caption)
+    _style(axes.set_title(lines, loc="left", pad=4), 8, _DIM)
 
 
 def _body_inch(planes: Sequence[Plane], entries: Sequence[Entry]) -> float:
@@ -126,7 +167,7 @@ def _draw_scale(axes: Axes, width_mm: float, height_mm: float) -> None:
         artist.set_path_effects([_HALO])
 
 
-def _outline(axes: Axes, mask: np.ndarray, spacing_mm: tuple[float, float], color: tuple[float, ...]) -> None:
+def _outline(axes: Axes, mask: np.ndarray, spacing_mm: tuple[float, float], color: str | tuple[float, ...]) -> None:
     """The border of a mask; background is put around it, so that it closes where the scan ends."""
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     first, last = (rows[0], columns[0]), (rows[-1] + 1, columns[-1] + 1)
