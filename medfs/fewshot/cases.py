@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -67,21 +68,23 @@ def prepare_case(case: Case, objects: str | Path, cache_dir: str | Path, *, axis
         StorageError: the cache cannot be written.
     """
     cache, objects = Path(cache_dir), Path(objects)
-    image_file, affine_file = (cache / _cached_name(case.image, axis, part) for part in ("image", "affine"))
-    objects_file = cache / _cached_name(objects, axis, "objects")
+    image_file = cache / f"{_content_name(case.image)}.image{axis}.npy"
+    objects_file = cache / f"{_content_name(objects)}.objects{axis}.npy"
+    # Named by all files of the case: where it exists, these very files were found to lie on one grid.
+    grid_file = cache / f"{_content_name(case.image, objects, *filter(None, [case.label]))}.grid.npy"
     index = index_case(objects, cache, axis=axis)
     if case.label is None:
         organs = None
     else:
         organs = index if objects.absolute() == case.label.absolute() else index_case(case.label, cache, axis=axis)
-    if not (image_file.exists() and affine_file.exists() and objects_file.exists()):
+    if not (image_file.exists() and objects_file.exists() and grid_file.exists()):
         make_folder(cache)
         image = read_image(case.image)
         _require_grid(image, objects, case.label)
-        _save(affine_file, image.affine)
         _save(objects_file, _slices_first(read_labels(objects, assume_orientation=True).array, axis))
         _save(image_file, _slices_first(_standardised(image.array), axis))
-    return EpisodeCase(case.name, case.patient, index, organs, image_file, objects_file, np.load(affine_file))
+        _save(grid_file, image.affine)
+    return EpisodeCase(case.name, case.patient, index, organs, image_file, objects_file, np.load(grid_file))
 
 
 def find_objects(cases: Iterable[Case], folder: str | Path) -> dict[str, Path]:
@@ -112,8 +115,10 @@ def find_objects(cases: Iterable[Case], folder: str | Path) -> dict[str, Path]:
     return found
 
 
-def _cached_name(path: Path, axis: int, part: str) -> str:
-    return f"{stem(path)}-{file_sha256(path)[:16]}.{part}{axis}.npy"
+def _content_name(path: Path, *others: Path) -> str:
+    """The file's name with a hash of the content of all files."""
+    hashes = [file_sha256(file) for file in (path, *others)]
+    return f"{stem(path)}-{(hashes[0] if not others else sha256(' '.join(hashes).encode()).hexdigest())[:16]}"
 
 
 def _require_grid(image: Volume, *maps: Path | None) -> None:

@@ -14,6 +14,8 @@ from medfs.fewshot.sampling import EpisodeSampler, counted_random
 from medfs.transforms.episodes import EpisodeAugmentation
 from medfs.types import Episode
 
+_MOST_OPEN = 100  # cases; each keeps two files open, and a process may have 1024
+
 Side = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
 
@@ -99,6 +101,8 @@ class EpisodeDataset(Dataset[Episode]):
 
     def _arrays(self, case: int) -> tuple[np.ndarray, np.ndarray]:
         if case not in self._opened:
+            if len(self._opened) >= _MOST_OPEN:
+                del self._opened[next(iter(self._opened))]
             image, objects = self.sampler.cases[case].open()
             self._opened[case] = np.asarray(image), np.asarray(objects)  # plain arrays slice faster than memmaps
         return self._opened[case]

@@ -94,7 +94,7 @@ class EpisodeSampler:
 
 def counted_random(*counters: int) -> np.random.Generator:
     """A generator that depends on these numbers alone, none of them negative."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(counters)))
+    return np.random.default_rng(counters)
 
 
 def _table(
