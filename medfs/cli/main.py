@@ -14,6 +14,7 @@ from medfs.cli.episodes import episodes
 from medfs.cli.evaluate import evaluate
 from medfs.cli.export import export
 from medfs.cli.segment import segment
+from medfs.cli.supervoxels import supervoxels
 from medfs.cli.text import text_app
 from medfs.cli.train import train
 from medfs.errors import ExitCode, MedfsError
@@ -47,7 +48,7 @@ def medfs_command(
     """Segment 3D medical images from few labels: train, segment a folder, evaluate, export."""
 
 
-for command in (train, segment, evaluate, export, episodes, demo):
+for command in (train, segment, evaluate, export, supervoxels, episodes, demo):
     app.command()(command)
 app.add_typer(text_app, name="text")
 app.add_typer(bundle_app, name="bundle")

@@ -11,3 +11,4 @@ from medfs.export.report import statistics_rows as statistics_rows
 from medfs.export.report import write_table as write_table
 from medfs.export.slicer import write_color_table as write_color_table
 from medfs.export.slicer import write_seg_nrrd as write_seg_nrrd
+from medfs.export.supervoxels import write_supervoxel_preview as write_supervoxel_preview

@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patheffects import withStroke
@@ -24,6 +25,7 @@ _GROUND, _INK, _DIM = "#101010", "#f0f0f0", "#909090"
 _FONT = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
 _HALO = withStroke(linewidth=3, foreground="black")
 _MOST_ROWS = 19
+_FILLED = 0.55
 _TILE_COLORS = ("#35c8ff", "#ffb000")  # told apart by every kind of colour vision
 _THIN = 0.12  # a plane that is less high than this part of its width has its letters outside
 _SCALES_MM = (100, 50, 10)
@@ -52,12 +54,47 @@ def save(
     )
     colors = {entry.value: tuple(channel / 255 for channel in entry.organ.color) for entry in entries}
     for column, plane in enumerate(planes):
-        _draw_plane(figure.add_subplot(grid[0, column]), plane, window, colors)
+        axes = figure.add_subplot(grid[0, column])
+        _draw_plane(axes, plane, window)
+        for value in np.unique(plane.labels[plane.labels > 0]):
+            _outline(axes, plane.labels == value, plane.spacing_mm, colors[int(value)])
     _draw_legend(figure.add_subplot(grid[0, len(planes)]), entries, body / _ROW_INCH)
     name, facts = heading
     _style(figure.text(0.012, 1 - 0.32 / height, _shortened(name, 90)), 13)
     footer = f"{facts}   |   {window.text}   |   axial and coronal: the patient's right is at the viewer's left"
     _style(figure.text(0.012, 0.12 / height, footer), 8, _DIM)
+    figure.savefig(path, format="png", facecolor=_GROUND, metadata={"Software": None})
+
+
+def save_regions(
+    path: Path, planes: Sequence[Plane], window: Window, colors: Sequence[str], heading: tuple[str, str]
+) -> None:
+    """Draw each plane twice, bare and below it with its regions filled, and write them as PNG.
+
+    Args:
+        path: the file.
+        planes: from left to right.
+        window: intensities that are black and white.
+        colors: of each label; that of 0 is not used, 0 stays bare.
+        heading: name of the case and what is shown.
+    """
+    body = max(_LOWEST_INCH, *(_size_mm(plane)[1] / _size_mm(plane)[0] * _COLUMN_INCH for plane in planes))
+    body = 2 * min(body, _HIGHEST_INCH) + 2 * _ROW_INCH
+    width, height = len(planes) * (_COLUMN_INCH + 0.1), body + _HEAD_INCH + _FOOT_INCH
+    figure = Figure(figsize=(width, height), dpi=_DPI, facecolor=_GROUND)
+    FigureCanvasAgg(figure)
+    bounds = {"left": 0.01, "right": 0.99, "bottom": _FOOT_INCH / height, "top": 1 - _HEAD_INCH / height}
+    grid = figure.add_gridspec(2, len(planes), **bounds, wspace=0.03, hspace=2 * _ROW_INCH / body)
+    rgba = to_rgba_array(colors, _FILLED)
+    rgba[0] = 0
+    for column, plane in enumerate(planes):
+        _draw_plane(figure.add_subplot(grid[0, column]), plane, window)
+        axes = figure.add_subplot(grid[1, column])
+        _draw_plane(axes, plane, window)
+        axes.imshow(rgba[plane.labels], extent=(0, *_size_mm(plane), 0), interpolation="nearest", zorder=0.5)
+    name, facts = heading
+    _style(figure.text(0.012, 1 - 0.32 / height, _shortened(name, 90)), 13)
+    _style(figure.text(0.012, 0.12 / height, f"{facts}   |   {window.text}"), 8, _DIM)
     figure.savefig(path, format="png", facecolor=_GROUND, metadata={"Software": None})
 
 
@@ -113,15 +150,12 @@ def _size_mm(plane: Plane) -> tuple[float, float]:
     return columns * plane.spacing_mm[1], rows * plane.spacing_mm[0]
 
 
-def _draw_plane(axes: Axes, plane: Plane, window: Window, colors: dict[int, tuple[float, ...]]) -> None:
+def _draw_plane(axes: Axes, plane: Plane, window: Window) -> None:
     width, height = _size_mm(plane)
     axes.set_axis_off()
     axes.set_anchor("N")
     extent = (0, width, height, 0)
     axes.imshow(plane.picture, "gray", vmin=window.low, vmax=window.high, extent=extent, interpolation="bilinear")
-    for value in np.unique(plane.labels):
-        if value > 0:
-            _outline(axes, plane.labels == value, plane.spacing_mm, colors[int(value)])
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
     _mark_edges(axes, plane.edges, wide=width > _THIN * height, high=height > _THIN * width)

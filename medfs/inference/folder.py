@@ -1,21 +1,18 @@
 """A folder in, a folder out: one case at a time, one bad case never stops the others."""
 
-import hashlib
-import json
-import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from medfs.anatomy import LabelSet
-from medfs.errors import ExitCode, MedfsError, StorageError, root_cause
+from medfs.errors import ExitCode
 from medfs.export import statistics_rows, write_color_table, write_preview, write_seg_nrrd, write_table
+from medfs.inference.records import CaseRecord, append_record, exit_code, failure, output_hashes, seconds_since
 from medfs.io import Volume, make_folder, read_image, write_labels
-from medfs.io.names import shown
 
 
 class Segments(Protocol):
@@ -25,29 +22,6 @@ class Segments(Protocol):
 
     def __call__(self, volume: Volume) -> np.ndarray:
         """Labels (X, Y, Z)."""
-
-
-@dataclass(frozen=True, slots=True)
-class CaseRecord:
-    """One line of ``report.jsonl``.
-
-    Attributes:
-        case: name of the case.
-        status: ``done`` or ``failed``.
-        input: the file.
-        seconds: time taken.
-        outputs: name of each file written, with its SHA-256.
-        warnings: what the reader noticed.
-        error: one line, when failed.
-    """
-
-    case: str
-    status: str
-    input: str
-    seconds: float
-    outputs: Mapping[str, str] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +56,13 @@ class FolderRun:
         records, rows = [], []
         for case, path in cases.items():
             record, statistics = self._case(case, path)
-            _append_line(self.output / "report.jsonl", asdict(record))
+            append_record(self.output, asdict(record))
             records.append(record)
             rows += statistics
             on_case(record)
         if self.statistics and rows:
             write_table(self.output / "statistics.csv", rows)
-        failed = sum(record.status == "failed" for record in records)
-        return ExitCode.OK if not failed else ExitCode.SOME_FAILED if failed < len(records) else ExitCode.NOTHING_DONE
+        return exit_code(records)
 
     def _case(self, case: str, path: Path) -> tuple[CaseRecord, list[dict[str, Any]]]:
         start = time.monotonic()
@@ -97,14 +70,10 @@ class FolderRun:
             volume = read_image(path)
             labels = self.segment(volume)
             outputs, rows = self._write(case, volume, labels)
-        except StorageError:
-            raise
-        except MedfsError as error:
-            return CaseRecord(case, "failed", str(path), _since(start), error=str(error)), []
         except Exception as error:  # whatever it is, the other cases go on
-            return CaseRecord(case, "failed", str(path), _since(start), error=f"{shown(path)}: {root_cause(error)}"), []
-        hashes = {name: hashlib.sha256((self.output / name).read_bytes()).hexdigest() for name in outputs}
-        return CaseRecord(case, "done", str(path), _since(start), hashes, volume.warnings), rows
+            return CaseRecord(case, "failed", str(path), seconds_since(start), error=failure(path, error)), []
+        hashes = output_hashes(self.output, outputs)
+        return CaseRecord(case, "done", str(path), seconds_since(start), hashes, volume.warnings), rows
 
     def _write(self, case: str, volume: Volume, labels: np.ndarray) -> tuple[list[str], list[dict[str, Any]]]:
         """Write the files of one case; the label map comes last, its presence says the case is complete."""
@@ -124,18 +93,3 @@ class FolderRun:
         if self.statistics:
             rows = [{"case": case, **row} for row in statistics_rows(labels, volume.affine, organs)]
         return written, rows
-
-
-def _since(start: float) -> float:
-    return round(time.monotonic() - start, 3)
-
-
-def _append_line(path: Path, content: Mapping[str, Any]) -> None:
-    """Append one JSON line and have it on disk before going on."""
-    try:
-        with path.open("a") as file:
-            file.write(json.dumps(content) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise StorageError(f"{path}: cannot write the report ({error.strerror})") from error

@@ -1,0 +1,122 @@
+"""What every run over a folder shares: a record per case, one bad case alone, an exit code for all."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medfs.errors import ExitCode, MedfsError, StorageError, root_cause
+from medfs.io import atomic_path
+from medfs.io.names import shown
+
+REPORT = "report.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class CaseRecord:
+    """One line of ``report.jsonl``.
+
+    Attributes:
+        case: name of the case.
+        status: ``done`` or ``failed``.
+        input: the file.
+        seconds: time taken.
+        outputs: name of each file written, with its SHA-256.
+        warnings: what the reader noticed.
+        error: one line, when failed.
+    """
+
+    case: str
+    status: str
+    input: str
+    seconds: float
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    error: str = ""
+
+
+def seconds_since(start: float) -> float:
+    """Seconds since a moment of :func:`time.monotonic`, to the millisecond."""
+    return round(time.monotonic() - start, 3)
+
+
+def failure(path: Path, error: Exception) -> str:
+    """What went wrong with a file, in one line; what would go wrong with every file is raised again.
+
+    Raises:
+        StorageError: ``error`` is one.
+    """
+    if isinstance(error, StorageError):
+        raise error
+    return str(error) if isinstance(error, MedfsError) else f"{shown(path)}: {root_cause(error)}"
+
+
+def exit_code(records: Iterable[CaseRecord]) -> ExitCode:
+    """How a run went, by the records of all of its cases."""
+    failed = [record.status == "failed" for record in records]
+    return ExitCode.OK if not any(failed) else ExitCode.NOTHING_DONE if all(failed) else ExitCode.SOME_FAILED
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def output_hashes(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """SHA-256 of files that were just written, by name."""
+    return {name: file_sha256(folder / name) for name in names}
+
+
+def append_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Append one line to the report in ``folder`` and have it on disk before going on.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    path = folder / REPORT
+    try:
+        with path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise StorageError(f"{path}: cannot write the report ({error.strerror})") from error
+
+
+def read_records(folder: Path) -> dict[str, dict[str, Any]]:
+    """The last record of each case in the report of ``folder``; lines cut short by a kill are passed over.
+
+    Raises:
+        StorageError: there is a report, but it cannot be read.
+    """
+    path = folder / REPORT
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise StorageError(f"{path}: cannot read the report ({error.strerror})") from error
+    found: dict[str, dict[str, Any]] = {}
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and isinstance(record.get("case"), str):
+            found[record["case"]] = record
+    return found
+
+
+def replace_records(folder: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Replace the report in ``folder`` in one step.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    with atomic_path(folder / REPORT) as temporary:
+        temporary.write_text("".join(json.dumps(record) + "\n" for record in records))
