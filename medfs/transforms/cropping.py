@@ -37,6 +37,9 @@ class CropOrPadInPlane(InvertibleTransform, LazyTransform):
 
     References:
         Ouyang et al., Self-supervision with superpixels, ECCV 2020.
+
+    >>> CropOrPadInPlane((1, 3), pad=0)(torch.arange(5.0).reshape(1, 1, 5)).tolist()
+    [[[1.0, 2.0, 3.0]]]
     """
 
     backend = [TransformBackends.TORCH]  # noqa: RUF012  (MONAI's convention)

@@ -40,11 +40,16 @@ class ResampleToSpacing(InvertibleTransform):
         UsageError: for a spacing that is not positive, another output size, or, at the call, another number of axes.
         InputError: at the call, if the volume has no voxels or a spacing of 0.
 
-    **Differs from the paper**: ``"published"`` has its size and its values; for an exact fit that is one sample too
-    many, outside the field. The default has none.
+    **Differs from the paper**: ``"published"`` has its sizes and values. Where the new spacing divides the field of
+    view, that is one empty sample too many, or not, by the last digits of the header. The default has none.
 
     References:
         Ouyang et al., Self-supervision with superpixels, ECCV 2020.
+
+    >>> ResampleToSpacing((0.5,))(np.array([[0.0, 1.0]])).tolist()
+    [[0.0, 0.25, 0.75, 1.0]]
+    >>> ResampleToSpacing((0.5,), "published")(np.array([[0.0, 1.0]])).tolist()
+    [[0.0, 0.5, 1.0, 0.0, 0.0]]
     """
 
     backend = [TransformBackends.TORCH]  # noqa: RUF012  (MONAI's convention)
@@ -132,6 +137,9 @@ class ResampleLabelsToSpacing(ResampleToSpacing):
 
     References:
         Ouyang et al., Self-supervision with superpixels, ECCV 2020.
+
+    >>> ResampleLabelsToSpacing((0.5,))(np.array([[0, 3, 0]])).tolist()
+    [[0, 0, 3, 3, 0, 0]]
     """
 
     _mode = "vote"

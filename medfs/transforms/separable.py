@@ -147,12 +147,18 @@ def _numbered(labels: np.ndarray) -> tuple[Sequence[int], np.ndarray]:
 
 
 def _along(values: torch.Tensor, axis: int, samples: AxisSamples, dtype: torch.dtype) -> torch.Tensor:
-    low, high = samples.low.to(values.device), samples.high.to(values.device)
     if not samples.weight.any():
         first, length = int(samples.low[0]), len(samples.low)
-        if length == 1 or bool((samples.low.diff() == 1).all()):
+        if bool((samples.low.diff() == 1).all()):
             return values.narrow(axis, first, length).to(dtype)
-        return values.index_select(axis, low).to(dtype)
+        return _take(values, axis, samples.low).to(dtype)
     weight = samples.weight.to(values.device, dtype).reshape(-1, *[1] * (values.ndim - axis - 1))
-    before = values.index_select(axis, low).to(dtype)
-    return before.lerp_(values.index_select(axis, high).to(dtype), weight)
+    before = _take(values, axis, samples.low).to(dtype)
+    return before.lerp_(_take(values, axis, samples.high).to(dtype), weight)
+
+
+def _take(values: torch.Tensor, axis: int, index: torch.Tensor) -> torch.Tensor:
+    index = index.to(values.device)
+    if axis == values.ndim - 1:  # index_select takes three times as long along the fastest axis
+        return values.gather(axis, index.expand(*values.shape[:-1], -1))
+    return values.index_select(axis, index)
