@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,24 @@ import numpy as np
 
 import medfs
 from medfs.errors import ExitCode, InputError, MedfsError, StorageError, UsageError, root_cause
+from medfs.inference.records import (
+    append_record,
+    exit_code,
+    file_sha256,
+    output_hashes,
+    read_records,
+    replace_records,
+    seconds_since,
+)
 from medfs.io import Volume, make_folder, write_image
 from preprocessing.folds import write_folds
 from preprocessing.recipe import RawCase, RawDataset, Recipe, label_ids, unique_cases
-from preprocessing.records import CaseRecord, append_record, grid_of, read_records, write_manifest
+from preprocessing.records import RecipeRecord, grid_of, write_manifest
 from preprocessing.steps import apply_steps, compact
 
 _PACKAGES = ("numpy", "scipy", "nibabel", "pydicom", "pillow", "torch", "monai")
 
-OnCase = Callable[[CaseRecord, bool], None]
+OnCase = Callable[[RecipeRecord, bool], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,18 +73,19 @@ class RecipeRun:
         described = self._described(dataset)
         key = hashlib.sha256(json.dumps(described).encode()).hexdigest()
         earlier, records = read_records(self.output), {}
+        if earlier:
+            replace_records(self.output, earlier.values())  # without the line that a kill cut short
         for case in dataset.cases:
-            before = earlier.get(case.name)
+            before = RecipeRecord.from_report(earlier.get(case.name))
             record = self._case(case, before, key, dataset)
             records[case.name] = record
             if record is not before:
                 self._remove(set(before.outputs if before else ()) - set(record.outputs))
-                append_record(self.output, record)
+                append_record(self.output, asdict(record))
             on_case(record, record is before)
         write_manifest(self.output, described, records)
         self._write_tables(records, dataset.classes)
-        failed = sum(record.status == "failed" for record in records.values())
-        return ExitCode.OK if not failed else ExitCode.SOME_FAILED if failed < len(records) else ExitCode.NOTHING_DONE
+        return exit_code(records.values())
 
     def find(self) -> RawDataset:
         """The raw cases, sorted.
@@ -100,32 +110,35 @@ class RecipeRun:
             "versions": {"medfs": medfs.__version__, **_versions()},
         }
 
-    def _case(self, case: RawCase, before: CaseRecord | None, key: str, dataset: RawDataset) -> CaseRecord:
+    def _case(self, case: RawCase, before: RecipeRecord | None, key: str, dataset: RawDataset) -> RecipeRecord:
         start = time.monotonic()
-        record = CaseRecord(case.name, case.patient, "failed", key)
+        source = case.sources[0].parent if case.sources else self.source
+        record = RecipeRecord(case.name, "failed", str(source), 0.0, patient=case.patient, run=key)
         try:
-            record = replace(record, sources={self._relative(path): file_sha256(path) for path in case.sources})
-            if before is not None and self._proved(before, record):
+            record = replace(record, sources=self._source_hashes(case))
+            if before is not None and before.proves(record) and self._holds(before.outputs):
                 return before
             record = self._made(case, record, dataset)
         except StorageError:
             raise
-        except MedfsError as error:
-            record = replace(record, status="failed", error=f"{case.name}: {error}", outputs={})
         except Exception as error:  # whatever it is, the other cases go on
-            record = replace(record, status="failed", error=f"{case.name}: {root_cause(error)}", outputs={})
-        return replace(record, seconds=round(time.monotonic() - start, 3))
+            cause = str(error) if isinstance(error, MedfsError) else root_cause(error)
+            record = replace(record, error=f"{case.name}: {cause}")
+        return replace(record, seconds=seconds_since(start))
 
-    def _proved(self, before: CaseRecord, now: CaseRecord) -> bool:
-        """Whether the outputs of an earlier run are those that this one would write."""
-        if (before.status, before.run, before.patient) != ("done", now.run, now.patient):
-            return False
-        if dict(before.sources) != dict(now.sources):
-            return False
-        paths = {self.output / name: sha256 for name, sha256 in before.outputs.items()}
+    def _source_hashes(self, case: RawCase) -> dict[str, str]:
+        missing = next((path for path in case.sources if not path.is_file()), None)
+        if missing is not None:
+            raise InputError(f"{missing.relative_to(self.source).as_posix()} is missing")
+        files = {path.relative_to(self.source).as_posix(): file_sha256(path) for path in case.sources}
+        return files | {name: hashlib.sha256(text.encode()).hexdigest() for name, text in case.facts.items()}
+
+    def _holds(self, outputs: Mapping[str, str]) -> bool:
+        """Whether files are still what they were when they were written."""
+        paths = {self.output / name: sha256 for name, sha256 in outputs.items()}
         return all(path.is_file() and file_sha256(path) == sha256 for path, sha256 in paths.items())
 
-    def _made(self, case: RawCase, record: CaseRecord, dataset: RawDataset) -> CaseRecord:
+    def _made(self, case: RawCase, record: RecipeRecord, dataset: RawDataset) -> RecipeRecord:
         raw = case.load()
         allowed = [*dataset.classes, *([] if self.recipe.ignored is None else [self.recipe.ignored])]
         if raw.labels is not None:
@@ -153,12 +166,12 @@ class RecipeRun:
             for name, array in outputs.items():
                 make_folder((self.output / name).parent)
                 write_image(self.output / name, array, like)
-            return {name: file_sha256(self.output / name) for name in outputs}
+            return output_hashes(self.output, outputs)
         except BaseException:
             self._remove(set(outputs))
             raise
 
-    def _write_tables(self, records: Mapping[str, CaseRecord], classes: Mapping[int, str]) -> None:
+    def _write_tables(self, records: Mapping[str, RecipeRecord], classes: Mapping[int, str]) -> None:
         from medfs.fewshot.index import write_class_slices
 
         labelled = {name: r for name, r in records.items() if r.status == "done" and r.labels is not None}
@@ -166,9 +179,6 @@ class RecipeRun:
         write_class_slices(self.output / "class_slices.json", paths, {0: "background", **classes})
         patients = {name: record.patient for name, record in labelled.items()}
         write_folds(self.output / "folds.json", patients, self.recipe.folds, self.seed)
-
-    def _relative(self, path: Path) -> str:
-        return path.relative_to(self.source).as_posix()
 
     def _remove(self, outputs: set[str]) -> None:
         for name in outputs:
@@ -193,17 +203,6 @@ def main(recipe: Recipe, arguments: Sequence[str] | None = None) -> int:
     return int(code)
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    from medfs.fewshot.index import file_sha256 as sha256
-
-    return sha256(path)
-
-
 def _parser(recipe: Recipe) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(f"python -m preprocessing.{recipe.name}", description=recipe.about)
     parser.add_argument("source", metavar="SRC", type=Path, help="folder of the raw dataset; it is only read")
@@ -223,7 +222,7 @@ def _reporter(total: int) -> OnCase:
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     places = iter(track(range(total), "preprocessing", console=console, disable=not console.is_terminal))
 
-    def report(record: CaseRecord, kept: bool) -> None:
+    def report(record: RecipeRecord, kept: bool) -> None:
         place = next(places) + 1
         outcome = record.error or ("unchanged" if kept else f"{record.seconds:.1f} s")
         outcome += "; no labels" if record.status == "done" and record.labels is None else ""

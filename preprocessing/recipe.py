@@ -36,12 +36,14 @@ class RawCase:
         patient: cases of one patient stay together in folds.
         sources: every file that it is made from.
         load: reads them; an :class:`~medfs.errors.InputError` fails this case alone.
+        facts: what else it is made from, text by name: its part of a table or of an annotation file of all cases.
     """
 
     name: str
     patient: str
     sources: tuple[Path, ...]
     load: Callable[[], Loaded]
+    facts: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", safe_name(self.name))

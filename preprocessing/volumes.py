@@ -55,9 +55,9 @@ def paired(images: dict[str, Path], labels: dict[str, Path], unlabelled: Collect
     for number in images.keys() | labels.keys():
         image, label = images.get(number), labels.get(number)
         if image is None:
-            cases.append(_failing(number, f"{labels[number].name} has no image"))
+            cases.append(failing_case(number, f"{labels[number].name} has no image"))
         elif label is None and number not in unlabelled:
-            cases.append(_failing(number, f"{image.name} has no label map"))
+            cases.append(failing_case(number, f"{image.name} has no label map"))
         else:
             cases.append(volume_case(number, image, label))
     return cases
@@ -75,6 +75,15 @@ def folder_of(source: Path, *choices: str) -> Path:
     raise InputError(f"{source}: has none of the folders {', '.join(choices)}; see preprocessing/README.md")
 
 
+def failing_case(name: str, message: str) -> RawCase:
+    """A case of which only a name and a fault are known; it fails with that line."""
+
+    def fail() -> Loaded:
+        raise InputError(message)
+
+    return RawCase(name, name, (), fail)
+
+
 def _load(image: Path, label: Path | None) -> Loaded:
     scan = read_image(image)
     if label is None:
@@ -82,10 +91,3 @@ def _load(image: Path, label: Path | None) -> Loaded:
     labels = read_labels(label)
     require_same_grid(scan, labels, tolerance_mm=_TOLERANCE * min(scan.spacing_mm))
     return Loaded(scan, labels.array)
-
-
-def _failing(name: str, message: str) -> RawCase:
-    def fail() -> Loaded:
-        raise InputError(message)
-
-    return RawCase(name, name, (), fail)

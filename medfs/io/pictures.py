@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medfs.errors import InputError
+from medfs.errors import InputError, root_cause
 from medfs.io.names import shown
 from medfs.io.stream import open_regular
 from medfs.io.volume import Volume
@@ -30,7 +30,7 @@ def read_picture(path: str | Path) -> np.ndarray:
         InputError: no such picture, damaged, larger than 200 million pixels, animated, transparent in places, or of
             another kind, such as CMYK.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     path, name = Path(path), shown(path)
     with open_regular(path) as file:
@@ -42,8 +42,10 @@ def read_picture(path: str | Path) -> np.ndarray:
                 return _pixels(picture, name)
         except InputError:
             raise
+        except UnidentifiedImageError as error:
+            raise InputError(f"{name}: no picture in one of the formats {', '.join(_FORMATS)}") from error
         except Exception as error:  # decoders raise anything
-            raise InputError(f"{name}: no readable picture: {' '.join(str(error).split())[:200]}") from error
+            raise InputError(f"{name}: damaged picture: {root_cause(error)}") from error
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 

@@ -94,7 +94,7 @@ FAULTS = {
     "mask_gone": (lambda case: (case / "Ground" / "IMG-0004-00002.png").unlink(), "4 slices and 3 masks"),
     "mask_cut": (
         lambda case: (case / "Ground" / "IMG-0004-00002.png").write_bytes(b"\x89PNG\r\n"),
-        "IMG-0004-00002.png: no readable picture",
+        "IMG-0004-00002.png: no picture in one of the formats",
     ),
     "slice_gone": (lambda case: (case / "DICOM_anon" / "IMG-0004-00002.dcm").unlink(), "1 missing"),
     "slice_empty": (

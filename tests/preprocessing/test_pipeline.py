@@ -9,10 +9,10 @@ from chaos_trees import small_case
 
 import medfs
 from medfs.errors import ExitCode, UsageError
+from medfs.inference.records import file_sha256, read_records
 from medfs.io import find_cases, read_image
 from preprocessing.chaos_t2 import RECIPE
-from preprocessing.pipeline import RecipeRun, file_sha256, main
-from preprocessing.records import read_records
+from preprocessing.pipeline import RecipeRun, main
 
 
 @pytest.fixture
