@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 from math import isfinite
-from typing import Literal
 
-import cc3d
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import binary_fill_holes, gaussian_filter, grey_closing, grey_opening
+from scipy.ndimage import binary_fill_holes, gaussian_filter, grey_closing, grey_opening, label
 
 from medfs.errors import InputError, UsageError
 
@@ -57,7 +55,7 @@ def body_mask(volume: ArrayLike, *, spacing_mm: Sequence[float]) -> NDArray[np.b
     gaussian_filter(light, [_SMOOTHING_MM / value for value in spacing], output=light)
     np.log(light + np.float32(_DARKEST), out=light)
     bright = (light > _otsu(_sample(light))).view(np.uint8)
-    piece = _largest(grey_opening(bright, _window(_THINNEST_MM, spacing)), connectivity=6)
+    piece = _largest(grey_opening(bright, _window(_THINNEST_MM, spacing)))
     return _filled(_closed(piece, _window(_WIDEST_GAP_MM, spacing)))
 
 
@@ -92,7 +90,7 @@ def published_body_mask(volume: ArrayLike) -> NDArray[np.bool_]:
     low, high = float(array.min()), float(array.max())
     for z in range(array.shape[2]):
         bright = 255 * (array[:, :, z].astype(np.float64) - low) / (high - low) > _PUBLISHED_THRESHOLD
-        mask[:, :, z] = _largest(bright, connectivity=8)
+        mask[:, :, z] = _largest(bright, np.ones((3, 3)))
     return _filled(mask)
 
 
@@ -132,12 +130,12 @@ def _window(length_mm: float, spacing: tuple[float, ...]) -> tuple[int, int, int
     return x, y, 1
 
 
-def _largest(mask: np.ndarray, connectivity: Literal[6, 8]) -> NDArray[np.bool_]:
+def _largest(mask: np.ndarray, neighbours: np.ndarray | None = None) -> NDArray[np.bool_]:
     """The largest connected piece of a mask; nothing of nothing."""
-    labels, count = cc3d.connected_components(mask, connectivity=connectivity, return_N=True)
-    if count == 0:
-        return np.zeros(mask.shape, np.bool_)
-    return labels == 1 + np.bincount(labels.ravel(order="K"))[1:].argmax()
+    pieces, _ = label(mask, neighbours)
+    sizes = np.bincount(pieces.ravel(order="K"), minlength=2)
+    largest: NDArray[np.bool_] = pieces == 1 + sizes[1:].argmax()
+    return largest
 
 
 def _closed(mask: NDArray[np.bool_], window: tuple[int, int, int]) -> NDArray[np.bool_]:
