@@ -13,6 +13,7 @@ from medfs.errors import InputError
 from medfs.fewshot.index import CaseIndex, file_sha256, index_case
 from medfs.io import Case, Volume, atomic_path, make_folder, read_image, read_labels, require_same_grid
 from medfs.io.names import shown, stem, volume_suffix
+from medfs.transforms import StandardizeVolume
 
 _PREFIX = re.compile(r"^(image|label|superpix-[A-Za-z]+|supervoxels?)_(?=.)")
 
@@ -82,7 +83,7 @@ def prepare_case(case: Case, objects: str | Path, cache_dir: str | Path, *, axis
         image = read_image(case.image)
         _require_grid(image, objects, case.label)
         _save(objects_file, _slices_first(read_labels(objects, assume_orientation=True).array, axis))
-        _save(image_file, _slices_first(_standardised(image.array), axis))
+        _save(image_file, _slices_first(StandardizeVolume()(image.array).numpy(), axis))
         _save(grid_file, image.affine)
     return EpisodeCase(case.name, case.patient, index, organs, image_file, objects_file, np.load(grid_file))
 
@@ -129,11 +130,6 @@ def _require_grid(image: Volume, *maps: Path | None) -> None:
         labels = read_labels(path, assume_orientation=True)
         placed = np.abs(labels.affine) != np.eye(4)
         require_same_grid(image, replace(labels, affine=labels.affine if placed.any() else image.affine))
-
-
-def _standardised(array: NDArray[np.float32]) -> NDArray[np.float32]:
-    mean, deviation = array.mean(dtype=np.float64), array.std(dtype=np.float64)
-    return ((array - mean) / (deviation or 1.0)).astype(np.float32)
 
 
 def _slices_first(array: np.ndarray, axis: int) -> np.ndarray:

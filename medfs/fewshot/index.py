@@ -134,7 +134,7 @@ class CaseIndex:
     def load(cls, path: str | Path, source_sha256: str, axis: int = 2) -> "CaseIndex | None":
         """Read what :meth:`save` wrote; None if there is none of this source and axis, or it is damaged."""
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
                 if [stored[key].item() for key in ("format", "source", "axis")] != [_FORMAT, source_sha256, axis]:
                     return None
                 arrays = {field.name: stored[field.name] for field in fields(cls)}
