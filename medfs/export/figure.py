@@ -78,13 +78,13 @@ def save_regions(
         colors: of each label; that of 0 is not used, 0 stays bare.
         heading: name of the case and what is shown.
     """
-    body = max(_LOWEST_INCH, *(_size_mm(plane)[1] / _size_mm(plane)[0] * _COLUMN_INCH for plane in planes))
-    body = 2 * min(body, _HIGHEST_INCH) + 2 * _ROW_INCH
-    width, height = len(planes) * (_COLUMN_INCH + 0.1), body + _HEAD_INCH + _FOOT_INCH
+    pictures = max(_size_mm(plane)[1] / _size_mm(plane)[0] for plane in planes) * _COLUMN_INCH
+    row = min(max(_LOWEST_INCH, pictures), _HIGHEST_INCH)
+    width, height = len(planes) * (_COLUMN_INCH + 0.1), 2 * row + 2 * _ROW_INCH + _HEAD_INCH + _FOOT_INCH
     figure = Figure(figsize=(width, height), dpi=_DPI, facecolor=_GROUND)
     FigureCanvasAgg(figure)
     bounds = {"left": 0.01, "right": 0.99, "bottom": _FOOT_INCH / height, "top": 1 - _HEAD_INCH / height}
-    grid = figure.add_gridspec(2, len(planes), **bounds, wspace=0.03, hspace=2 * _ROW_INCH / body)
+    grid = figure.add_gridspec(2, len(planes), **bounds, wspace=0.03, hspace=2 * _ROW_INCH / row)
     rgba = to_rgba_array(colors, _FILLED)
     rgba[0] = 0
     for column, plane in enumerate(planes):
