@@ -1,7 +1,7 @@
 """Scans made ready for episodes: standardised once, kept as memory-mapped arrays, indexed."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -88,7 +88,7 @@ def prepare_case(case: Case, objects: str | Path, cache_dir: str | Path, *, axis
     return EpisodeCase(case.name, case.patient, index, organs, image_file, objects_file, np.load(grid_file))
 
 
-def find_objects(cases: Iterable[Case], folder: str | Path) -> dict[str, Path]:
+def find_objects(cases: Sequence[Case], folder: str | Path) -> dict[str, Path]:
     """The supervoxel map of each case, by case name; cases without one are left out.
 
     ``<case>.nii.gz`` fits the case of that name; so does the published ``superpix-MIDDLE_7`` beside ``image_7``.
@@ -112,7 +112,7 @@ def find_objects(cases: Iterable[Case], folder: str | Path) -> dict[str, Path]:
         if exact:
             found[case.name] = exact[0].absolute()
     if not found:
-        raise InputError(f"{folder}: no file is called like a case; expected e.g. {next(iter(cases)).name}.nii.gz")
+        raise InputError(f"{folder}: no file is called like a case; expected e.g. {cases[0].name}.nii.gz")
     return found
 
 
