@@ -8,7 +8,7 @@ training windows and resamples. ``labelsVa`` is what those papers test on. Ids f
 import sys
 from pathlib import Path
 
-from preprocessing.pipeline import main
+from preprocessing.command import main
 from preprocessing.recipe import RawDataset, Recipe, label_names
 from preprocessing.steps import Step
 from preprocessing.volumes import folder_of, numbered, paired

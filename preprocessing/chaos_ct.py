@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from preprocessing.chaos_masks import chaos_cases
-from preprocessing.pipeline import main
+from preprocessing.command import main
 from preprocessing.recipe import RawDataset, Recipe
 from preprocessing.steps import Step
 

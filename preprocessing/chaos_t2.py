@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from preprocessing.chaos_masks import chaos_cases
-from preprocessing.pipeline import main
+from preprocessing.command import main
 from preprocessing.recipe import PublishedFolds, RawDataset, Recipe, label_names
 from preprocessing.steps import Step, crop_steps, resample_steps
 

@@ -8,8 +8,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from preprocessing.command import main
 from preprocessing.pictures import above_half, picture_case
-from preprocessing.pipeline import main
 from preprocessing.recipe import RawDataset, Recipe
 from preprocessing.volumes import failing_case, folder_of
 
@@ -29,7 +29,9 @@ def find(source: Path) -> RawDataset:
     return RawDataset(cases, {1: "lung"})
 
 
-RECIPE = Recipe(name="chest_xray", about="Chest X-rays with the lungs to volumes of one slice.", find=find)
+RECIPE = Recipe(
+    name="chest_xray", about="Chest X-rays with the lungs to volumes of one slice.", find=find, pictures=True
+)
 
 if __name__ == "__main__":
     sys.exit(main(RECIPE))

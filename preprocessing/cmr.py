@@ -7,7 +7,7 @@ crop.
 import sys
 from pathlib import Path
 
-from preprocessing.pipeline import main
+from preprocessing.command import main
 from preprocessing.recipe import PublishedFolds, RawDataset, Recipe, label_names
 from preprocessing.steps import Step, crop_steps, resample_steps
 from preprocessing.volumes import numbered, paired

@@ -18,8 +18,8 @@ import numpy as np
 from medfs.errors import InputError
 from medfs.io.datasets import read_json
 from preprocessing.coco_classes import CLASSES
+from preprocessing.command import main
 from preprocessing.pictures import picture_case
-from preprocessing.pipeline import main
 from preprocessing.polygons import expand_runs, fill_polygons
 from preprocessing.recipe import RawCase, RawDataset, Recipe
 
@@ -94,6 +94,7 @@ RECIPE = Recipe(
     name="coco",
     about="COCO instances of 80 classes to volumes of one slice; 255 is a crowd.",
     find=find,
+    pictures=True,
     ignored=_IGNORED,
 )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from medfs.errors import InputError
 from medfs.io.datasets import read_json
 from medfs.io.names import stem
-from preprocessing.pipeline import main
+from preprocessing.command import main
 from preprocessing.recipe import RawCase, RawDataset, Recipe
 from preprocessing.volumes import volume_case
 

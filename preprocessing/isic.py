@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from medfs.errors import InputError
+from preprocessing.command import main
 from preprocessing.pictures import above_half, picture_case
-from preprocessing.pipeline import main
 from preprocessing.recipe import RawDataset, Recipe
 from preprocessing.volumes import failing_case, folder_of
 
@@ -69,7 +69,9 @@ def read_diagnoses(table: Path) -> dict[str, str]:
     return found
 
 
-RECIPE = Recipe(name="isic", about="ISIC 2018 skin lesions by diagnosis to volumes of one slice.", find=find)
+RECIPE = Recipe(
+    name="isic", about="ISIC 2018 skin lesions by diagnosis to volumes of one slice.", find=find, pictures=True
+)
 
 if __name__ == "__main__":
     sys.exit(main(RECIPE))

@@ -4,8 +4,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from preprocessing.command import main
 from preprocessing.pictures import mask_values, picture_case
-from preprocessing.pipeline import main
 from preprocessing.recipe import RawDataset, Recipe
 from preprocessing.volumes import folder_of
 
@@ -30,6 +30,7 @@ RECIPE = Recipe(
     name="pascal_voc",
     about="PASCAL VOC 2012 segmentation to volumes of one slice; 255 is not annotated.",
     find=find,
+    pictures=True,
     ignored=255,
 )
 

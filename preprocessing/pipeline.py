@@ -1,12 +1,9 @@
 """One runner for all recipes: raw cases in, a dataset of checked NIfTI files out, a case at a time."""
 
-import argparse
 import hashlib
 import json
-import signal
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -81,6 +78,8 @@ class RecipeRun:
             records[case.name] = record
             if record is not before:
                 self._remove(set(before.outputs if before else ()) - set(record.outputs))
+                if record.status == "failed":
+                    self._remove({f"supervoxels/{case.name}.nii.gz"})
                 append_record(self.output, asdict(record))
             on_case(record, record is before)
         write_manifest(self.output, described, records)
@@ -185,53 +184,6 @@ class RecipeRun:
             (self.output / name).unlink(missing_ok=True)
 
 
-def main(recipe: Recipe, arguments: Sequence[str] | None = None) -> int:
-    """Run a recipe from the command line; returns a code of :class:`~medfs.errors.ExitCode`."""
-    signal.signal(signal.SIGTERM, _terminated)
-    options = _parser(recipe).parse_args(arguments)
-    if getattr(options, "published_sizes", False):
-        recipe = recipe.with_published_sizes()
-    try:
-        run = RecipeRun(recipe, options.source, options.output, options.seed)
-        dataset = run.find()
-        code = run.run(dataset, _reporter(len(dataset.cases)))
-    except MedfsError as error:
-        print(f"medfs: {error}", file=sys.stderr)
-        return int(error.exit_code)
-    except KeyboardInterrupt:
-        return int(ExitCode.INTERRUPTED)
-    return int(code)
-
-
-def _parser(recipe: Recipe) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(f"python -m preprocessing.{recipe.name}", description=recipe.about)
-    parser.add_argument("source", metavar="SRC", type=Path, help="folder of the raw dataset; it is only read")
-    parser.add_argument("output", metavar="DST", type=Path, help="folder of the results; a second call resumes")
-    parser.add_argument("--seed", type=int, default=0, help="of the folds, where the dataset has no published ones")
-    if recipe.has_published_sizes():
-        text = "sizes of the published files: an exact fit has one more sample, outside the field"
-        parser.add_argument("--published-sizes", action="store_true", help=text)
-    return parser
-
-
-def _reporter(total: int) -> OnCase:
-    """A line for each case, and a bar below them on a terminal."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
-    places = iter(track(range(total), "preprocessing", console=console, disable=not console.is_terminal))
-
-    def report(record: RecipeRecord, kept: bool) -> None:
-        place = next(places) + 1
-        outcome = record.error or ("unchanged" if kept else f"{record.seconds:.1f} s")
-        outcome += "; no labels" if record.status == "done" and record.labels is None else ""
-        notes = "".join(f"; {line}" for line in record.warnings)
-        console.print(f"[{place}/{total}] {record.case}: {record.status}, {outcome}{notes}", markup=False)
-
-    return report
-
-
 def _counts(labels: np.ndarray) -> dict[str, int]:
     values, counts = np.unique(labels, return_counts=True)
     return {str(value): int(count) for value, count in zip(values, counts, strict=True) if value}
@@ -245,7 +197,3 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _terminated(number: int, frame: object) -> None:
-    raise SystemExit(int(ExitCode.TERMINATED))

@@ -97,6 +97,7 @@ class Recipe:
             Other stored values, apart from 0, are an error: ids never depend on which organs a scan shows.
         ignored: a label id that means "not annotated", if there is one.
         folds: the published ones; None for folds by patient.
+        pictures: whether cases are pictures, volumes of one slice, from which no supervoxels are cut.
     """
 
     name: str
@@ -106,6 +107,7 @@ class Recipe:
     codes: Mapping[range, int] = field(default_factory=dict)
     ignored: int | None = None
     folds: PublishedFolds | None = None
+    pictures: bool = False
 
     def has_published_sizes(self) -> bool:
         """Whether a step knows the sizes of the published files."""

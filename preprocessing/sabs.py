@@ -6,7 +6,7 @@ moves with the crop; slices are 256 x 256, as many as in the file (``--published
 
 import sys
 
-from preprocessing.pipeline import main
+from preprocessing.command import main
 from preprocessing.recipe import PublishedFolds, Recipe
 from preprocessing.steps import Step, crop_steps, resample_steps
 from preprocessing.synapse import find

@@ -7,7 +7,7 @@ that nobody documented (TAK and GALoss use those files). Here Hounsfield units a
 import sys
 from pathlib import Path
 
-from preprocessing.pipeline import main
+from preprocessing.command import main
 from preprocessing.recipe import RawDataset, Recipe, label_names
 from preprocessing.steps import Step, resample_steps
 from preprocessing.volumes import folder_of, numbered, paired

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from medfs.errors import InputError
+from preprocessing.command import main
 from preprocessing.pictures import mask_values, picture_case
-from preprocessing.pipeline import main
 from preprocessing.recipe import RawCase, RawDataset, Recipe
 
 _CLASSES = {1: "cytoplasm", 2: "nucleus"}
@@ -41,7 +41,9 @@ def _case(name: str, picture: Path, mask: Path, read: Callable[[Path, tuple[int,
     return picture_case(name, picture, partial(read, mask), mask)
 
 
-RECIPE = Recipe(name="wbc", about="White blood cells (cytoplasm, nucleus) to volumes of one slice.", find=find)
+RECIPE = Recipe(
+    name="wbc", about="White blood cells (cytoplasm, nucleus) to volumes of one slice.", find=find, pictures=True
+)
 
 if __name__ == "__main__":
     sys.exit(main(RECIPE))

@@ -1,5 +1,7 @@
 """CHAOS CT: slices whose files go down the patient, masks that are numbered along the files."""
 
+import re
+import shutil
 import tarfile
 
 import numpy as np
@@ -22,8 +24,10 @@ def run(source, output):
 
 
 def unpacked(real_data, folder):
+    """Thirty neighbouring slices of the case, which has 78, and their masks."""
     with tarfile.open(real_data / "chaos_ct_dicom" / "chaos_ct_case.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
+        names = [name for name in archive.getnames() if re.search(r"(i00[2-4]\d,0000b\.dcm|GT_0[2-4]\d\.png)$", name)]
+        archive.extractall(folder, [archive.getmember(name) for name in names], filter="data")
     return folder
 
 
@@ -36,20 +40,32 @@ def test_the_liver_lies_where_itk_finds_it_and_on_the_patients_right(real_data, 
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(raw / "DICOM_anon")))
     itk = reader.Execute()
     masks = [np.asarray(Image.open(path)) for path in sorted((raw / "Ground").iterdir())][::-1]  # ITK goes up
-    rows, columns = np.nonzero(masks[60])
+    rows, columns = np.nonzero(masks[15])
     rng = np.random.default_rng(0)
     for place in rng.choice(len(rows), 20):
-        index = (int(columns[place]), int(rows[place]), 60)
+        index = (int(columns[place]), int(rows[place]), 15)
         lps = np.array(itk.TransformIndexToPhysicalPoint(index))
         voxel = np.rint(np.linalg.inv(image.affine) @ [-lps[0], -lps[1], lps[2], 1])[:3].astype(int)
         assert labels.array[tuple(voxel)] == 1
         assert image.array[tuple(voxel)] == itk[index]
     assert labels.array.sum() == sum(int(mask.sum()) for mask in masks)
-    middle = image.affine @ [255.5, 255.5, 38.5, 1]
+    middle = image.affine @ [255.5, 255.5, 14.5, 1]
     centre = image.affine @ [*np.argwhere(labels.array).mean(axis=0), 1]
     assert centre[0] > middle[0] + 20  # RAS+: the right is negative; the liver is on the right
     inside = image.array[labels.array == 1]
     assert inside.std() < 40  # of liver tissue in HU; upside-down masks give more than 200
+
+
+def test_a_series_without_masks_is_an_unlabelled_case_in_place(real_data, tmp_path):
+    source = real_data / "awkward_files" / "dicom_series_ct_head"
+    shutil.copytree(source, tmp_path / "raw" / "CT" / "head" / "DICOM_anon")
+    assert run(tmp_path / "raw", tmp_path / "out") == 0
+    made = sitk.ReadImage(str(tmp_path / "out" / "images" / "head.nii.gz"))
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(source)))
+    expected = sitk.Resample(reader.Execute(), made, sitk.Transform(), sitk.sitkNearestNeighbor, -9999)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(made), sitk.GetArrayFromImage(expected))
+    assert not (tmp_path / "out" / "labels").exists()
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from chaos_trees import GREY, small_case, write_case
 
 from medfs.io import read_image, read_labels
 from preprocessing.chaos_t2 import RECIPE
-from preprocessing.pipeline import RecipeRun, main
+from preprocessing.command import main
+from preprocessing.pipeline import RecipeRun
 
 
 def flipped(array, affine, axis):

@@ -12,7 +12,7 @@ from PIL import Image
 from medfs.io import read_labels
 from preprocessing.coco import RECIPE, draw_objects
 from preprocessing.coco_classes import CLASSES
-from preprocessing.pipeline import main
+from preprocessing.command import main
 from preprocessing.polygons import expand_runs, fill_polygon, fill_polygons
 
 SIZE = (23, 17)  # columns, rows
@@ -120,7 +120,7 @@ def test_a_picture_is_made_again_only_if_its_own_objects_change(tree, tmp_path, 
 
 def test_other_categories_and_broken_outlines_are_refused(tree, tmp_path, capsys):
     raw = tree([], {1: "person", 2: "unicycle"})
-    assert main(RECIPE, [str(raw), str(tmp_path / "out")]) == 1
+    assert main(RECIPE, [str(raw), str(tmp_path / "out")]) == 3
     assert "category 2 is 'unicycle', in COCO 'bicycle'" in capsys.readouterr().err
     tree([{"id": 5, "image_id": 9, "category_id": 1, "segmentation": {"counts": "abc", "size": [17, 23]}}])
     assert main(RECIPE, [str(raw), str(tmp_path / "out")]) == 1

@@ -10,7 +10,7 @@ import SimpleITK as sitk  # noqa: N813
 
 from medfs.io import find_cases, read_image, read_labels
 from preprocessing import amos, cmr, decathlon, sabs, synapse
-from preprocessing.pipeline import main
+from preprocessing.command import main
 
 
 def write(path, array, spacing=(1.0, 1.0, 1.0), flips=(-1, 1, 1)):
@@ -200,7 +200,7 @@ def test_a_wrong_dataset_json_is_one_line(tmp_path, capsys, change, message):
     content = {"labels": {"0": "background", "1": "Anterior"}, "training": [], "test": []} | change
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "dataset.json").write_text(json.dumps(content))
-    assert main(decathlon.RECIPE, [str(tmp_path / "raw"), str(tmp_path / "out")]) == 1
+    assert main(decathlon.RECIPE, [str(tmp_path / "raw"), str(tmp_path / "out")]) == 3
     assert message in capsys.readouterr().err
 
 

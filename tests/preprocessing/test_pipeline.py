@@ -12,7 +12,8 @@ from medfs.errors import ExitCode, UsageError
 from medfs.inference.records import file_sha256, read_records
 from medfs.io import find_cases, read_image
 from preprocessing.chaos_t2 import RECIPE
-from preprocessing.pipeline import RecipeRun, main
+from preprocessing.command import main
+from preprocessing.pipeline import RecipeRun
 
 
 @pytest.fixture
@@ -118,10 +119,10 @@ def test_results_never_go_into_the_source(raw, tmp_path):
 
 
 def test_calls_that_cannot_work_are_one_line_and_a_code(raw, tmp_path, capsys):
-    assert main(RECIPE, [str(tmp_path / "nowhere"), str(tmp_path / "out")]) == 1
+    assert main(RECIPE, [str(tmp_path / "nowhere"), str(tmp_path / "out")]) == 3
     assert capsys.readouterr().err.strip() == f"medfs: {tmp_path / 'nowhere'}: no such folder; expected the raw dataset"
     (tmp_path / "empty").mkdir()
-    assert main(RECIPE, [str(tmp_path / "empty"), str(tmp_path / "out")]) == 1
+    assert main(RECIPE, [str(tmp_path / "empty"), str(tmp_path / "out")]) == 3
     assert "no MR/<id>/T2SPIR/DICOM_anon inside" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
     assert main(RECIPE, [str(raw), str(tmp_path / "file" / "out")]) == ExitCode.STORAGE
