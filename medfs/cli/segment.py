@@ -20,6 +20,14 @@ def segment(
     slicer: Annotated[bool, typer.Option("--slicer", help="Also write .seg.nrrd for 3D Slicer.")] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Also write a PNG of three planes.")] = False,
     stats: Annotated[bool, typer.Option("--stats", help="Also write statistics.csv with volumes.")] = False,
+    html: Annotated[bool, typer.Option("--html", help="Also write report.html: outcomes, volumes, previews.")] = False,
+    largest: Annotated[bool, typer.Option("--largest", help="Keep only the largest piece of each organ.")] = False,
+    assume_orientation: Annotated[
+        bool, typer.Option("--assume-orientation", help="Read NIfTI without orientation as left-anterior-superior.")
+    ] = False,
+    replace_nan: Annotated[
+        bool, typer.Option("--replace-nan", help="Put the lowest value of a scan where it is NaN, instead of refusing.")
+    ] = False,
 ) -> int:
     """Segment scans with a trained run; each result lies on the grid of its scan.
 
@@ -38,22 +46,28 @@ def segment(
     from rich.console import Console
     from rich.progress import track
 
-    from medfs.io import find_images
+    from medfs.io import find_images, read_image
 
     cases = find_images(inputs)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     console.print(f"{len(cases)} {'case' if len(cases) == 1 else 'cases'}; loading the network ...")
 
+    from functools import partial
+
     from medfs.inference import CaseRecord, FolderRun, Segmenter
+    from medfs.inference.components import LargestComponents
     from medfs.inference.segmenter import Restricted
 
     segmenter = Segmenter(bundle, device=device, text_prior=text_prior)
+    wanted = Restricted(segmenter, [name.strip() for name in organs.split(",")]) if organs else segmenter
     run = FolderRun(
-        Restricted(segmenter, [name.strip() for name in organs.split(",")]) if organs else segmenter,
+        LargestComponents(wanted) if largest else wanted,
         output,
         slicer=slicer,
         preview=preview,
         statistics=stats,
+        page=html,
+        read=partial(read_image, assume_orientation=assume_orientation, replace_nan=replace_nan),
     )
     count = iter(track(range(len(cases)), "segmenting", console=console, disable=not console.is_terminal))
 

@@ -11,6 +11,7 @@ import numpy as np
 from medfs.anatomy import LabelSet
 from medfs.errors import ExitCode
 from medfs.export import statistics_rows, write_color_table, write_preview, write_seg_nrrd, write_table
+from medfs.inference.page import write_run_page
 from medfs.inference.records import CaseRecord, append_record, exit_code, failure, output_hashes, seconds_since
 from medfs.io import Volume, make_folder, read_image, write_labels
 
@@ -34,6 +35,8 @@ class FolderRun:
         slicer: also write ``<case>.seg.nrrd`` for 3D Slicer.
         preview: also write ``<case>_preview.png``.
         statistics: also write ``statistics.csv`` over all cases.
+        page: also write ``report.html`` with the outcome of all cases, volumes and, with ``preview``, pictures.
+        read: from file to volume.
     """
 
     segment: Segments
@@ -41,6 +44,8 @@ class FolderRun:
     slicer: bool = False
     preview: bool = False
     statistics: bool = False
+    page: bool = False
+    read: Callable[[Path], Volume] = read_image
 
     def run(self, cases: Mapping[str, Path], on_case: Callable[[CaseRecord], None] = lambda record: None) -> ExitCode:
         """Segment every case, append a line each to ``report.jsonl`` and say how it went.
@@ -62,12 +67,14 @@ class FolderRun:
             on_case(record)
         if self.statistics and rows:
             write_table(self.output / "statistics.csv", rows)
+        if self.page:
+            write_run_page(self.output, records, rows)
         return exit_code(records)
 
     def _case(self, case: str, path: Path) -> tuple[CaseRecord, list[dict[str, Any]]]:
         start = time.monotonic()
         try:
-            volume = read_image(path)
+            volume = self.read(path)
             labels = self.segment(volume)
             outputs, rows = self._write(case, volume, labels)
         except Exception as error:  # whatever it is, the other cases go on
@@ -90,6 +97,6 @@ class FolderRun:
         written.append(f"{case}_seg.nii.gz")
         write_labels(self.output / written[-1], labels, like=volume)
         rows: list[dict[str, Any]] = []
-        if self.statistics:
+        if self.statistics or self.page:
             rows = [{"case": case, **row} for row in statistics_rows(labels, volume.affine, organs)]
         return written, rows

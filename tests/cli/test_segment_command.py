@@ -3,11 +3,13 @@
 import csv
 import json
 
+import nibabel as nib
 import numpy as np
 import pytest
 from tiny_run import NAMES, make_run
 
 from medfs.errors import ExitCode
+from medfs.inference.components import largest_components
 from medfs.io import Volume, read_labels, write_image
 from medfs.phantom import phantom_case
 from medfs.text import TextPrior
@@ -43,11 +45,13 @@ def test_every_case_is_one_line_where_there_is_no_terminal(medfs, run, scans, tm
 
 
 def test_all_that_can_be_written_is_written_on_request(medfs, run, scans, tmp_path):
-    code, _, err = medfs("segment", scans / "b.nii.gz", "-o", tmp_path, "-b", run, "--slicer", "--preview", "--stats")
+    every = ("--slicer", "--preview", "--stats", "--html")
+    code, _, err = medfs("segment", scans / "b.nii.gz", "-o", tmp_path, "-b", run, *every)
     assert code == ExitCode.OK
     assert err.startswith("1 case; loading")
     written = {path.name for path in tmp_path.iterdir() if path.is_file()}
-    assert written == {"report.jsonl", "b_seg.nii.gz", "b_seg.csv", "b.seg.nrrd", "b_preview.png", "statistics.csv"}
+    about_b = {"b_seg.nii.gz", "b_seg.csv", "b.seg.nrrd", "b_preview.png"}
+    assert written == {"report.jsonl", "statistics.csv", "report.html", *about_b}
     organs = [row["organ"] for row in csv.DictReader((tmp_path / "statistics.csv").open())]
     assert organs == list(NAMES[1:])
 
@@ -145,3 +149,30 @@ def test_a_text_prior_of_the_same_encoder_changes_the_classes(medfs, run, scans,
 def test_an_output_that_is_a_file_is_a_storage_error(medfs, run, scans, tmp_path):
     (tmp_path / "out").write_text("a file")
     fails(medfs("segment", scans, "-o", tmp_path / "out", "-b", run), ExitCode.STORAGE, "cannot make this folder")
+
+
+def test_what_the_reader_refuses_can_be_allowed(medfs, run, scans, tmp_path):
+    header = nib.load(scans / "b.nii.gz").header.copy()
+    header.set_sform(None, code=0)
+    header.set_qform(None, code=0)
+    header.set_data_dtype(np.float32)
+    array = np.array(nib.load(scans / "b.nii.gz").dataobj, np.float32)
+    array[0, 0, 0] = np.nan
+    odd = tmp_path / "odd.nii.gz"
+    nib.Nifti1Image(array, None, header).to_filename(odd)
+    refused = medfs("segment", odd, "-o", tmp_path / "out", "-b", run)
+    assert refused.code == ExitCode.NOTHING_DONE
+    assert "assume_orientation" in refused.err
+    half = medfs("segment", odd, "-o", tmp_path / "out", "-b", run, "--assume-orientation")
+    assert "replace_nan" in half.err
+    code, _, _ = medfs("segment", odd, "-o", tmp_path / "out", "-b", run, "--assume-orientation", "--replace-nan")
+    assert code == ExitCode.OK
+
+
+def test_small_pieces_go_on_request(medfs, run, scans, tmp_path):
+    medfs("segment", scans / "b.nii.gz", "-o", tmp_path / "all", "-b", run)
+    code, _, _ = medfs("segment", scans / "b.nii.gz", "-o", tmp_path / "one", "-b", run, "--largest")
+    assert code == ExitCode.OK
+    everything, kept = (read_labels(tmp_path / part / "b_seg.nii.gz").array for part in ("all", "one"))
+    np.testing.assert_array_equal(kept, largest_components(everything))
+    assert (kept != everything).any()

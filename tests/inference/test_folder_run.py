@@ -229,3 +229,17 @@ class Median:
 
     def __call__(self, volume):
         return (volume.array > np.median(volume.array)).astype(np.uint8)
+
+
+def test_the_page_shows_outcomes_volumes_and_previews(scans, tmp_path):
+    run = FolderRun(
+        Threshold({"b": InputError("b.nii.gz: <odd>; expected even")}), tmp_path / "out", preview=True, page=True
+    )
+    assert run.run(find_images([scans])) is ExitCode.SOME_FAILED
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "3 cases, 1 of them failed." in page
+    assert "b.nii.gz: &lt;odd&gt;; expected even" in page
+    volume = np.abs(np.linalg.det(AFFINE[:3, :3])) / 1000 * read_labels(tmp_path / "out" / "a_seg.nii.gz").array.sum()
+    assert f"{volume:.1f} *" in page
+    assert [f'src="{case}_preview.png"' in page for case in "abc"] == [True, False, True]
+    assert not (tmp_path / "out" / "statistics.csv").exists()
