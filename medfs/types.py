@@ -1,11 +1,11 @@
 """What the parts of few-shot segmentation hand to each other, checked at construction.
 
-Shape legend, used throughout: ``B`` episodes, ``K`` shots, ``C`` channels, ``*S`` spatial, 2 axes (rows, columns) or 3
-(slices, rows, columns).
+Shape legend, used throughout: ``B`` episodes, ``K`` shots, ``C`` channels, ``P`` prototypes, ``*S`` spatial, 2 axes
+(rows, columns) or 3 (slices, rows, columns).
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medfs.errors import UsageError
+
+Features = tuple[Tensor, ...]
+"""Stages of an encoder, fine to coarse, each (B, C, *S) with its own C and S; those of supports are (B, K, C, *S)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,6 +147,53 @@ class Episode:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         changed: dict[str, Any] = {name: change(v) for name, v in values.items() if isinstance(v, Tensor)}
         return replace(self, **changed)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prototypes:
+    """What a head extracts from the supports at one level of features.
+
+    Attributes:
+        foreground: (B, P, C).
+        background: (B, P', C); None for heads that do without.
+        side: what else is worth knowing, by name, e.g. the share of foreground that was kept, (B,).
+    """
+
+    foreground: Tensor
+    background: Tensor | None = None
+    side: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """What a head says of the query.
+
+    Attributes:
+        logits: (B, 2, *S), background and foreground.
+        side: side outputs by name.
+
+    Raises:
+        UsageError: there are not two classes.
+    """
+
+    logits: Tensor
+    side: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.logits.ndim < 3 or self.logits.shape[1] != 2:
+            raise UsageError(f"prediction: logits of shape {tuple(self.logits.shape)}; expected (B, 2, *S)")
+
+    @classmethod
+    def of_foreground(cls, probability: Tensor, side: Mapping[str, Tensor] | None = None) -> "Prediction":
+        """From the probability of foreground (B, *S): the logits are the logs of the pair, clamped to stay finite."""
+        precision = torch.finfo(torch.float32).eps
+        probability = probability.float().clamp(precision, 1 - precision)
+        return cls(torch.stack([1 - probability, probability], dim=1).log(), side or {})
+
+    @property
+    def probability(self) -> Tensor:
+        """(B, 2, *S), sums to 1 over the classes."""
+        return self.logits.softmax(dim=1)
 
 
 def _padded(tensor: Tensor, size: tuple[int, ...]) -> Tensor:

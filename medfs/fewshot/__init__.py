@@ -1,4 +1,4 @@
-"""Few-shot segmentation: episodes of a support and a query, drawn from supervoxels or labels."""
+"""Few-shot segmentation: episodes of a support and a query, and the methods that learn from them."""
 
 from medfs.fewshot.cases import EpisodeCase as EpisodeCase
 from medfs.fewshot.cases import find_objects as find_objects
@@ -9,3 +9,8 @@ from medfs.fewshot.index import index_case as index_case
 from medfs.fewshot.index import write_class_slices as write_class_slices
 from medfs.fewshot.sampling import EpisodeSampler as EpisodeSampler
 from medfs.fewshot.sampling import Exclusion as Exclusion
+from medfs.fewshot.segmentor import FewShotSegmentor as FewShotSegmentor
+from medfs.fewshot.segmentor import SupportedSegmentor as SupportedSegmentor
+from medfs.fewshot.storage import head_classes as head_classes
+from medfs.fewshot.storage import load_segmentor as load_segmentor
+from medfs.fewshot.storage import save_segmentor as save_segmentor

@@ -1,7 +1,11 @@
 """Losses: functions of predictions and labels; which are added with which weight is an objective's matter."""
 
+from medfs.losses.alignment import alignment_loss as alignment_loss
 from medfs.losses.contrastive import VisualTextualContrast as VisualTextualContrast
 from medfs.losses.contrastive import entropy_threshold as entropy_threshold
 from medfs.losses.contrastive import reliable_labels as reliable_labels
+from medfs.losses.focal import FocalLoss as FocalLoss
 from medfs.losses.gradient_aware import GACrossEntropyLoss as GACrossEntropyLoss
 from medfs.losses.gradient_aware import GADiceLoss as GADiceLoss
+from medfs.losses.likelihood import IGNORED as IGNORED
+from medfs.losses.likelihood import probability_nll as probability_nll

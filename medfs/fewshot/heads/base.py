@@ -1,0 +1,55 @@
+"""The seam between methods: what is extracted from the supports, and how the query is matched with it."""
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
+
+from torch import Tensor, nn
+
+from medfs.losses import probability_nll
+from medfs.types import Features, Prediction, Prototypes
+
+
+class EpisodeHead(nn.Module, ABC):
+    """A few-shot method between the features of an encoder and the segmentation of a query.
+
+    Support features are (B, K, C, *S) at each level, query features (B, C, *S), support masks (B, K, *S) bool on the
+    grid of the images. An empty mask is allowed: prototypes and logits are finite. Every constructor argument is kept
+    as an attribute of its name and is a plain value, so that a head can be written to a file and built again.
+
+    Attributes:
+        alignment_weight: of the prototype alignment loss; 0 where the paper has none.
+        alignment_class_weights: of background and foreground in it.
+    """
+
+    alignment_weight: float = 0.0
+    alignment_class_weights: tuple[float, float] = (1.0, 1.0)
+
+    @abstractmethod
+    def extract(self, support: Features, mask: Tensor) -> tuple[Prototypes, ...]:
+        """Prototypes of the supports, one entry for each level in use."""
+
+    @abstractmethod
+    def match(self, query: Features, support: Features, mask: Tensor, prototypes: tuple[Prototypes, ...]) -> Prediction:
+        """Segment the query with what was extracted; logits (B, 2, *S) on the grid of the masks.
+
+        The truth of the query is not among the arguments: nothing can leak.
+        """
+
+    def loss(self, prediction: Prediction, target: Tensor) -> Tensor:
+        """What training minimises; by default the likelihood with weights 0.1 and 1 of background and foreground.
+
+        Args:
+            prediction: of the query.
+            target: (B, *S), integers; ``medfs.losses.IGNORED`` voxels do not count.
+        """
+        return probability_nll(prediction.probability, target, (0.1, 1.0))
+
+    def auxiliary(
+        self, prediction: Prediction, query: Features, support: Features, mask: Tensor, target: Tensor
+    ) -> dict[str, Tensor]:
+        """Further weighted terms of training by name; what needs the truth of the query lives here. Default: none."""
+        return {}
+
+    def adapt(self, query: Features, support: Features, mask: Tensor) -> AbstractContextManager[None]:
+        """Tune to one episode at test time, on temporary parameters that are restored on exit. Default: nothing."""
+        return nullcontext()

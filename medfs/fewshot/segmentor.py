@@ -1,0 +1,187 @@
+"""Encoder, plug-ins and head as one network; and the network that holds its supports."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from medfs.errors import UsageError
+from medfs.fewshot.heads import EpisodeHead
+from medfs.fewshot.plugins import EpisodePlugin
+from medfs.losses import IGNORED, alignment_loss
+from medfs.networks.functional import resize
+from medfs.text import TextPrior
+from medfs.types import Episode, Features, Prediction
+
+_BUILT_IN_SIZE = 64
+
+
+class Encoder(Protocol):
+    """A module that gives the stages of an image."""
+
+    spatial_dims: int
+    out_channels: Sequence[int]
+
+    def __call__(self, image: Tensor) -> Features:
+        """Stages of images (B, C, *S)."""
+
+
+class FewShotSegmentor(nn.Module):
+    """Encoder, plug-ins, extraction, plug-ins, matching; binary by construction.
+
+    Supports and queries go through the encoder in one batch, as published, so that in training batch normalisation
+    sees both.
+
+    Args:
+        encoder: a module as :class:`Encoder` describes.
+        head: the method.
+        plugins: applied in order.
+        text_prior: gives plug-ins the texts of an episode's class; None if no plug-in reads any.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        head: EpisodeHead,
+        plugins: Sequence[EpisodePlugin] = (),
+        text_prior: TextPrior | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.head, self.text_prior = encoder, head, text_prior
+        self.plugins = nn.ModuleList(plugins)
+
+    def forward(self, episode: Episode) -> Prediction:
+        """Segment the queries; their truth, if the episode has it, is not looked at."""
+        query, support = self.encode(episode)
+        return self.match(query, support, episode.support_mask, self._text(episode.class_name))
+
+    def losses(self, episode: Episode) -> dict[str, Tensor]:
+        """Weighted terms whose sum training minimises: segmentation, alignment if the head has it, the head's own.
+
+        Padding counts nowhere.
+
+        Raises:
+            UsageError: the episode has no query mask.
+        """
+        if episode.query_mask is None:
+            raise UsageError("episode without query mask; training needs the truth of the query")
+        query, support = self.encode(episode)
+        mask, text = episode.support_mask, self._text(episode.class_name)
+        query, support = self._changed(query, support, mask, text)
+        prediction = self._matched(query, support, mask, text)
+        target = episode.query_mask.long()
+        if episode.query_valid is not None:
+            target = target.masked_fill(~episode.query_valid, IGNORED)
+        terms = {"segmentation": self.head.loss(prediction, target)}
+        if self.head.alignment_weight:
+            weights, valid = self.head.alignment_class_weights, episode.support_valid
+            loss = alignment_loss(self.head, prediction, query, support, mask, weights, valid)
+            terms["alignment"] = self.head.alignment_weight * loss
+        return terms | self.head.auxiliary(prediction, query, support, mask, target)
+
+    def encode(self, episode: Episode) -> tuple[Features, Features]:
+        """Features of the queries (B, C, *S) and of the supports (B, K, C, *S), before any plug-in."""
+        batch, shots = episode.support_image.shape[:2]
+        stages = self.encoder(torch.cat([episode.support_image.flatten(0, 1), episode.query_image]))
+        support = tuple(stage[: batch * shots].unflatten(0, (batch, shots)) for stage in stages)
+        return tuple(stage[batch * shots :] for stage in stages), support
+
+    def match(self, query: Features, support: Features, mask: Tensor, text: Tensor | None = None) -> Prediction:
+        """Plug-ins and head on given features, for those who encode an image once and match it several times.
+
+        Args:
+            query: (B, C, *S) at each level.
+            support: (B, K, C, *S) at each level.
+            mask: (B, K, *S), bool.
+            text: (B, T, D), texts of the classes.
+        """
+        query, support = self._changed(query, support, mask, text)
+        return self._matched(query, support, mask, text)
+
+    def for_supports(self, images: Tensor | None = None, masks: Tensor | None = None) -> "SupportedSegmentor":
+        """The network with supports inside: ``forward(image)``.
+
+        Args:
+            images: (N, K, C, *S), K supports for each of N organs.
+            masks: (N, K, *S), bool. Without images and masks a bright ball stands in, for one organ: enough to check
+                or export the module.
+
+        Raises:
+            UsageError: the shapes do not fit together, or one of the two is missing.
+        """
+        if images is None and masks is None:
+            images, masks = _ball(self.encoder.spatial_dims)  # type: ignore[arg-type]
+        if images is None or masks is None or images.ndim < 5 or masks.shape != (*images.shape[:2], *images.shape[3:]):
+            raise UsageError("supports: expected images (N, K, C, *S) together with masks (N, K, *S)")
+        with torch.no_grad():
+            stages = self.encoder(images.flatten(0, 1))
+        return SupportedSegmentor(self, tuple(s.unflatten(0, images.shape[:2]) for s in stages), masks)
+
+    def _text(self, names: Sequence[str]) -> Tensor | None:
+        return None if self.text_prior is None or not names else self.text_prior(names)
+
+    def _changed(
+        self, query: Features, support: Features, mask: Tensor, text: Tensor | None
+    ) -> tuple[Features, Features]:
+        for plugin in self._plugins():
+            query, support = plugin.on_features(query, support, mask, text)
+        return query, support
+
+    def _matched(self, query: Features, support: Features, mask: Tensor, text: Tensor | None) -> Prediction:
+        prototypes = self.head.extract(support, mask)
+        for plugin in self._plugins():
+            prototypes = plugin.on_prototypes(prototypes, support, mask, text)
+        return self.head.match(query, support, mask, prototypes)
+
+    def _plugins(self) -> list[EpisodePlugin]:
+        return [plugin for plugin in self.plugins if isinstance(plugin, EpisodePlugin)]
+
+
+class SupportedSegmentor(nn.Module):
+    """A few-shot network and the features of its supports, as buffers: an image in, all organs out.
+
+    Args:
+        segmentor: the network; shared, not copied.
+        support: (N, K, C, *S) at each level, features of the supports of N organs.
+        masks: (N, K, *S), bool.
+    """
+
+    masks: Tensor
+
+    def __init__(self, segmentor: FewShotSegmentor, support: Features, masks: Tensor) -> None:
+        super().__init__()
+        self.segmentor, self.levels = segmentor, len(support)
+        for level, stage in enumerate(support):
+            self.register_buffer(f"support_{level}", stage)
+        self.register_buffer("masks", masks)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (B, 1 + N, *S) of images (B, C, *S), background first.
+
+        The softmax of one organ is its pair of probabilities. With several, each voxel's logits are the logs of the
+        organs' probabilities and of what the most probable one leaves to the background, so that the largest wins a
+        conflict and the background where none reaches one half.
+        """
+        foreground = self.foreground(self.segmentor.encoder(image), image.shape[2:])
+        merged = torch.cat([1 - foreground.amax(dim=1, keepdim=True), foreground], dim=1)
+        return merged.clamp(min=torch.finfo(merged.dtype).eps).log()
+
+    def foreground(self, query: Features, size: Sequence[int]) -> Tensor:
+        """Probability of each organ (B, N, *size) from features (B, C, *S) of the queries.
+
+        The organs are N episodes that share the features of a query.
+        """
+        support = tuple(self.get_buffer(f"support_{level}") for level in range(self.levels))
+        found = []
+        for index in range(len(query[0])):
+            shared = tuple(stage[index].expand(len(self.masks), *stage.shape[1:]) for stage in query)
+            found.append(self.segmentor.match(shared, support, self.masks).probability[:, 1])
+        return resize(torch.stack(found), size)
+
+
+def _ball(spatial_dims: int) -> tuple[Tensor, Tensor]:
+    axis = torch.linspace(-1, 1, _BUILT_IN_SIZE)
+    radius = torch.stack(torch.meshgrid(*[axis] * spatial_dims, indexing="ij")).square().sum(dim=0)
+    mask = (radius < 0.25)[None, None]
+    return mask[:, :, None].float(), mask

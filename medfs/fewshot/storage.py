@@ -1,0 +1,84 @@
+"""Few-shot networks as files: one safetensors file says what to build and holds the weights."""
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from medfs.errors import InputError, UsageError, root_cause
+from medfs.fewshot import heads
+from medfs.fewshot.segmentor import FewShotSegmentor
+from medfs.io import atomic_path, make_folder
+from medfs.networks import ResNetEncoder
+from medfs.networks.weights import load_exactly, read_weights
+
+_METADATA_KEY = "medfs_fewshot"
+
+
+def head_classes() -> dict[str, type[heads.EpisodeHead]]:
+    """Every method of ``medfs.fewshot.heads`` by class name.
+
+    >>> "DMAPHead" in head_classes()
+    True
+    """
+    found = {name: value for name, value in vars(heads).items() if inspect.isclass(value)}
+    return {k: v for k, v in found.items() if issubclass(v, heads.EpisodeHead) and not inspect.isabstract(v)}
+
+
+def save_segmentor(path: str | Path, segmentor: FewShotSegmentor) -> None:
+    """Write a network: names and plain arguments of encoder and head, and all weights.
+
+    Raises:
+        UsageError: it has plug-ins, which a file cannot describe, or an encoder or head that medfs does not have.
+        StorageError: the file cannot be written; nothing half-written is left.
+    """
+    if len(segmentor.plugins):
+        raise UsageError(f"{path}: a network with plug-ins cannot be written; take them off first")
+    parts = {"encoder": _described(segmentor.encoder), "head": _described(segmentor.head)}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in segmentor.state_dict().items()}
+    make_folder(Path(path).parent)
+    with atomic_path(Path(path)) as part:
+        part.write_bytes(save(tensors, metadata={_METADATA_KEY: json.dumps(parts)}))
+
+
+def load_segmentor(path: str | Path) -> FewShotSegmentor:
+    """Build the network that a file describes, with its weights, on the CPU and in evaluation mode.
+
+    Raises:
+        InputError: the file is missing, damaged or none of :func:`save_segmentor`.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            described = (file.metadata() or {}).get(_METADATA_KEY)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: cannot be read as a few-shot network ({error}); {_REMEDY}") from error
+    if described is None:
+        raise InputError(f"{path}: does not say which network it belongs to; {_REMEDY}")
+    try:
+        parts = json.loads(described)
+        encoder = _built(parts["encoder"], {"ResNetEncoder": ResNetEncoder})
+        segmentor = FewShotSegmentor(encoder, _built(parts["head"], head_classes()))
+    except (KeyError, TypeError, ValueError, UsageError) as error:
+        raise InputError(f"{path}: describes no network of this medfs ({root_cause(error)}); {_REMEDY}") from error
+    load_exactly(segmentor, read_weights(path), str(path))
+    return segmentor.eval()
+
+
+_REMEDY = "expected what `medfs convert-checkpoint` writes"
+
+
+def _described(module: nn.Module) -> dict[str, Any]:
+    """Class and constructor arguments; these are attributes of the same names."""
+    name = type(module).__name__
+    if {"ResNetEncoder": ResNetEncoder, **head_classes()}.get(name) is not type(module):
+        raise UsageError(f"{name}: not a part of medfs; a file cannot name it")
+    arguments = {key: getattr(module, key) for key in inspect.signature(type(module)).parameters}
+    return {"name": name, "arguments": arguments}
+
+
+def _built(part: dict[str, Any], known: dict[str, Any]) -> Any:
+    return known[part["name"]](**part["arguments"])

@@ -1,0 +1,89 @@
+"""What the heads of few-shot segmentation compute with features: means, similarities, decisions.
+
+``B`` episodes, ``C`` channels, ``P`` prototypes, ``*S`` spatial, 2 or 3 axes.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+_SMALLEST_NORM = 1e-8
+
+
+def resize(images: Tensor, size: Sequence[int], *, align_corners: bool = True) -> Tensor:
+    """Interpolate (B, C, *S) linearly onto another number of samples per axis; the field of view stays.
+
+    Args:
+        images: floating point.
+        size: of the result.
+        align_corners: whether the first and last samples stay in place, as the published heads have it.
+    """
+    size = tuple(size)
+    if tuple(images.shape[2:]) == size:
+        return images
+    return F.interpolate(images, size, mode=_LINEAR[len(size)], align_corners=align_corners)
+
+
+def cosine_map(features: Tensor, prototypes: Tensor) -> Tensor:
+    """Cosine of the features at each place with each prototype; 0 where one of them is zero.
+
+    Args:
+        features: (B, C, *S).
+        prototypes: (B, P, C).
+
+    Returns:
+        (B, P, *S).
+
+    >>> cosine_map(torch.tensor([[[[3.0]], [[4.0]]]]), torch.tensor([[[5.0, 0.0]]])).item()
+    0.6000000238418579
+    """
+    features = F.normalize(features, dim=1, eps=_SMALLEST_NORM)
+    prototypes = F.normalize(prototypes, dim=2, eps=_SMALLEST_NORM)
+    return torch.einsum("bc...,bpc->bp...", features, prototypes)
+
+
+def foreground_probability(cosine: Tensor, threshold: Tensor, *, scale: float = 20.0, steepness: float = 0.5) -> Tensor:
+    """Probability of foreground from an anomaly score, minus the scaled cosine, against a threshold.
+
+    ``1 - sigmoid(steepness (-scale cosine - threshold))``: one half where the score reaches the threshold.
+
+    Args:
+        cosine: (B, *S).
+        threshold: broadcast against it, in units of the scaled score.
+        scale: factor of the cosine.
+        steepness: of the decision.
+
+    References:
+        Hansen et al., Anomaly detection-inspired few-shot medical image segmentation, Medical Image Analysis 78 (2022).
+
+    >>> foreground_probability(torch.tensor(0.5), torch.tensor(-10.0)).item()
+    0.5
+    """
+    return torch.sigmoid(steepness * (scale * cosine + threshold))
+
+
+def mask_on_grid(mask: Tensor, size: Sequence[int]) -> Tensor:
+    """A mask on a coarser grid, so that small objects do not vanish.
+
+    A place counts if at least half of it does. Where that leaves nothing of an object, the places that hold most of it
+    count. An empty mask stays empty.
+
+    Args:
+        mask: (B, *S), bool.
+        size: of the result, no finer than the mask.
+
+    Returns:
+        (B, *size), bool.
+
+    >>> mask_on_grid(torch.eye(4, dtype=torch.bool)[None], (2, 2)).int().tolist()
+    [[[1, 0], [0, 1]]]
+    """
+    size = tuple(size)
+    pool: Callable[..., Tensor] = F.adaptive_avg_pool2d if len(size) == 2 else F.adaptive_avg_pool3d
+    share = pool(mask[:, None].float(), size)[:, 0].flatten(1)
+    half = share >= 0.5
+    most = (share == share.amax(dim=1, keepdim=True)) & (share > 0)
+    return torch.where(half.any(dim=1, keepdim=True), half, most).unflatten(1, size)
