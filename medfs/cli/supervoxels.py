@@ -52,7 +52,8 @@ def supervoxels(
 
     def report(record: SupervoxelRecord) -> None:
         place = next(count) + 1
-        found = f"{record.supervoxels} supervoxels in {record.seconds:.1f} s"
+        pieces = "supervoxel" if record.supervoxels == 1 else "supervoxels"
+        found = f"{record.supervoxels} {pieces} in {record.seconds:.1f} s"
         outcome = record.error or ("as before" if record.status == "skipped" else found)
         outcome += "".join(f"; {line}" for line in record.warnings)
         console.print(f"[{place}/{len(cases)}] {record.case}: {record.status}, {outcome}", markup=False)

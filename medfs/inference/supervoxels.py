@@ -176,7 +176,7 @@ class SupervoxelRun:
             return record("failed", seconds=seconds_since(start), error=failure(path, error))
         warnings = volume.warnings
         if small := int(np.count_nonzero(sizes < self.min_size)):
-            warnings += (f"{shown(path)}: {small} supervoxels below {self.min_size} voxels, cut off by the mask",)
+            warnings += (f"{shown(path)}: {small} of {sizes.size} supervoxels are below {self.min_size} voxels",)
         return record(
             "done",
             seconds=seconds_since(start),
@@ -221,7 +221,7 @@ def supervoxels(
     elif mask == "published":
         inside = published_body_mask(array)
     if inside is not None and inside.size and not inside.any():
-        raise InputError(f"{shown(volume.path)}: no body found; look at the scan, or use no mask")
+        raise InputError(f"{shown(volume.path)}: no body found; look at the scan, or use mask none")
     labels = felzenszwalb_3d(array, spacing_mm=spacing, scale=scale, sigma_mm=sigma_mm, min_size=min_size, mask=inside)
     if inside is None:
         labels += 1

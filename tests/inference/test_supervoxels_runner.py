@@ -198,17 +198,17 @@ def test_one_bad_case_does_not_stop_the_others(scans, tmp_path):
     assert (code, seen) == (ExitCode.SOME_FAILED, {"a": "done", "b": "failed", "c": "failed"})
     errors = {line["case"]: line["error"] for line in report(tmp_path / "out")}
     assert errors["b"].startswith("b.nii.gz: ")
-    assert errors["c"] == "c.nii.gz: no body found; look at the scan, or use no mask"
+    assert errors["c"] == "c.nii.gz: no body found; look at the scan, or use mask none"
     assert not (tmp_path / "out" / "b.nii.gz").exists()
     (scans / "a.nii.gz").unlink()
     assert statuses(SupervoxelRun(tmp_path / "out", **SMALL), scans)[0] is ExitCode.NOTHING_DONE
 
 
-def test_supervoxels_cut_off_by_the_mask_are_told(scans, tmp_path):
+def test_supervoxels_that_stay_below_the_least_size_are_told(scans, tmp_path):
     run = SupervoxelRun(tmp_path / "out", min_size=10**6)
     run.run(find_images([scans / "a.nii.gz"]))
     (line,) = report(tmp_path / "out")
-    assert line["warnings"] == ["a.nii.gz: 1 supervoxels below 1000000 voxels, cut off by the mask"]
+    assert line["warnings"] == ["a.nii.gz: 1 of 1 supervoxels are below 1000000 voxels"]
 
 
 def test_scans_are_never_overwritten(scans, tmp_path):
