@@ -1,8 +1,16 @@
 """Scans of every axis order brought to one."""
 
+from typing import cast
+
+import nibabel as nib
+import numpy as np
 import torch
 from monai.config import KeysCollection, NdarrayOrTensor
+from monai.data import MetaTensor
+from monai.data.utils import to_affine_nd
 from monai.transforms import Orientation
+from monai.transforms.spatial.functional import orientation
+from monai.utils import TraceKeys
 
 from medfs.errors import UsageError
 from medfs.transforms.twins import LazyGridTwin, as_volume
@@ -12,8 +20,8 @@ class CanonicalOrientation(Orientation):
     """Flip and transpose the axes of a volume so that they run as close as possible to named directions.
 
     No voxel value changes, so images and labels go by one rule; the affine follows, and an oblique scan stays oblique.
-    It is MONAI's ``Orientation`` without its warnings and deprecated default: invertible, and lazy where asked. The
-    data type stays, except in lazy execution, where MONAI makes everything float32.
+    It is MONAI's ``Orientation`` with an inverse that always holds; lazy where asked. The data type stays, except in
+    lazy execution, where MONAI makes everything float32.
 
     Args:
         codes: where each axis points: right or left, anterior or posterior, superior or inferior. A 2D image takes
@@ -36,6 +44,17 @@ class CanonicalOrientation(Orientation):
     def __call__(self, img: NdarrayOrTensor, lazy: bool | None = None) -> torch.Tensor:
         """Turn a volume (C, *S)."""
         turned: torch.Tensor = super().__call__(as_volume(img), lazy=lazy)
+        return turned
+
+    def inverse(self, data: torch.Tensor) -> torch.Tensor:
+        """A volume (C, *S) back in the axis order before; MONAI's own inverse fails where axes tie at 45 degrees."""
+        transform = self.pop_transform(data)
+        rank = data.ndim - 1
+        before = to_affine_nd(rank, np.asarray(transform[TraceKeys.EXTRA_INFO]["original_affine"], np.float64))
+        now = to_affine_nd(rank, np.asarray(cast(MetaTensor, data).affine, np.float64))
+        turn = nib.io_orientation(np.linalg.inv(before) @ now)
+        with self.trace_transform(False):
+            turned: torch.Tensor = orientation(data, now, turn, lazy=False, transform_info=self.get_transform_info())
         return turned
 
 

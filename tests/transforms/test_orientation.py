@@ -50,6 +50,15 @@ def test_any_rotation_keeps_a_landmark_in_place_and_goes_back(degrees, codes, ta
     np.testing.assert_allclose(back.affine, blob.affine, atol=1e-9)
 
 
+@pytest.mark.parametrize("degrees", list(itertools.product((-90, -45, 45), repeat=3)))
+def test_axes_that_tie_between_two_directions_go_back(degrees):
+    volume = volume_of("RAS", degrees)
+    transform = CanonicalOrientation()
+    back = transform.inverse(transform(volume))
+    assert torch.equal(back.as_tensor(), volume.as_tensor())
+    np.testing.assert_allclose(back.affine, volume.affine, atol=1e-9)
+
+
 @pytest.mark.parametrize("codes", ["LPS", "SAR", "PIL"])
 def test_lazy_execution_gives_the_same(codes):
     data = {"image": volume_of(codes, dtype=torch.float32)}
