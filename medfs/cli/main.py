@@ -9,6 +9,7 @@ import typer
 
 import medfs
 from medfs.cli.bundle import bundle_app
+from medfs.cli.convert_checkpoint import convert_checkpoint
 from medfs.cli.demo import demo
 from medfs.cli.episodes import episodes
 from medfs.cli.evaluate import evaluate
@@ -48,7 +49,7 @@ def medfs_command(
     """Segment 3D medical images from few labels: train, segment a folder, evaluate, export."""
 
 
-for command in (train, segment, evaluate, export, supervoxels, episodes, demo):
+for command in (train, segment, evaluate, export, supervoxels, episodes, demo, convert_checkpoint):
     app.command()(command)
 app.add_typer(text_app, name="text")
 app.add_typer(bundle_app, name="bundle")

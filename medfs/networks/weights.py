@@ -65,7 +65,8 @@ def load_exactly(
     own = module.state_dict()
     theirs = {name: rename(name) for name in own}
     missing = [name for name in theirs.values() if name not in weights]
-    unexpected = sorted(set(weights) - set(theirs.values()))
+    known = set(theirs.values())
+    unexpected = [name for name in weights if name not in known]
     if missing or unexpected:
         told = "; ".join(
             _listed(kind, names) for kind, names in (("missing", missing), ("unexpected", unexpected)) if names

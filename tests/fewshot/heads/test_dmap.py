@@ -39,7 +39,7 @@ def two_tissues(share_of_odd):
 def test_only_foreground_that_resembles_its_mean_is_averaged():
     support, mask = two_tissues(0.25)
     (prototype,) = head().extract(support, mask)
-    # By hand: the mean points at atan2(.25 sin 60, .75 + .25 cos 60) = 13.9 degrees; acos(.9) is 25.8, less than 60 - 13.9
+    # By hand: the mean points at atan2(.25 sin 60, .75 + .25 cos 60) = 13.9 degrees; acos(.9) is 25.8, below 60 - 13.9
     torch.testing.assert_close(prototype.foreground[0, 0], torch.tensor([1.0, 0.0]))
     assert prototype.side["kept"].item() == 0.75
 

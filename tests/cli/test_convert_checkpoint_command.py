@@ -1,0 +1,68 @@
+"""``medfs convert-checkpoint``: released weights in, a network that computes the published output out."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from reference_vectors import assert_matches, load_case
+from safetensors.torch import save_file
+
+from medfs.errors import ExitCode
+from medfs.fewshot import load_segmentor
+from medfs.types import Episode
+
+
+@pytest.fixture
+def several_threads():
+    """See tests/fewshot/heads/conftest.py."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(2, before))
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("several_threads")
+def test_reference_dmap_through_the_command(medfs, reference: Path, tmp_path):
+    case = load_case(reference, "dmap")
+    released = {"state_dict": {f"module.{name}": value for name, value in case.parameters.items()}, "step": 30000}
+    torch.save(released, tmp_path / "30000.pth")
+    output = tmp_path / "dmap.safetensors"
+    code, out, _ = medfs("convert-checkpoint", "--from", "dmap", tmp_path / "30000.pth", "-o", output)
+    assert code == ExitCode.OK
+    assert out == f"{output}: {len(case.parameters)} tensors of dmap, all names fit\n"
+    episode = Episode(case.tensor("support")[:, None], case.tensor("mask").bool()[:, None], case.tensor("query"))
+    with torch.no_grad():
+        assert_matches(load_segmentor(output)(episode).probability, case.arrays["probability"])
+
+
+class Code:
+    """What a hostile checkpoint would run."""
+
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+def test_what_does_not_fit_is_one_line_and_writes_nothing(medfs, tmp_path):
+    def fails(path, said, code=ExitCode.SOME_FAILED, method="dmap", output="out.safetensors"):
+        outcome = medfs("convert-checkpoint", "--from", method, path, "-o", tmp_path / output)
+        assert outcome.code == code
+        assert outcome.out == ""
+        (line,) = outcome.err.splitlines()
+        assert line.startswith("medfs: ")
+        assert said in line
+        assert not (tmp_path / "out.safetensors").exists()
+
+    save_file({"encoder.backbone.conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "part.safetensors")
+    fails(tmp_path / "part.safetensors", "missing encoder.backbone.bn1.weight, ")
+    save_file({"decoder.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    fails(tmp_path / "other.safetensors", "unexpected decoder.weight; expected the 632 names of this network")
+    torch.save({"state": Code()}, tmp_path / "code.pth")
+    fails(tmp_path / "code.pth", "code.pth: not readable as weights")
+    (tmp_path / "text.pth").write_text("no weights")
+    fails(tmp_path / "text.pth", "text.pth: not readable as weights")
+    torch.save({"step": 3}, tmp_path / "empty.pth")
+    fails(tmp_path / "empty.pth", "no weights in it")
+    fails(tmp_path / "none.pth", "no such file")
+    fails(tmp_path / "part.safetensors", "no published method 'panet'", ExitCode.USAGE, method="panet")
+    fails(tmp_path / "part.safetensors", "expected a name ending in .safetensors", ExitCode.USAGE, output="out.pth")
+    fails(tmp_path / "part.safetensors", "is the checkpoint itself", ExitCode.USAGE, output="part.safetensors")

@@ -1,0 +1,44 @@
+"""Means, similarities and masks of the few-shot heads."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from medfs.networks.functional import cosine_map, mask_on_grid, resize
+
+
+def test_the_cosine_is_torchs_at_every_place_and_for_every_prototype():
+    features, prototypes = torch.randn(2, 5, 3, 4, 2), torch.randn(2, 6, 5)
+    expected = F.cosine_similarity(features[:, None], prototypes[..., None, None, None], dim=2)
+    torch.testing.assert_close(cosine_map(features, prototypes), expected)
+
+
+def test_a_zero_vector_is_similar_to_nothing_and_has_a_finite_gradient():
+    features = torch.zeros(1, 3, 2, 2, requires_grad=True)
+    prototype = torch.zeros(1, 1, 3, requires_grad=True)
+    cosine = cosine_map(features, prototype)
+    cosine.sum().backward()
+    assert (cosine == 0).all()
+    assert torch.isfinite(features.grad).all()
+    assert torch.isfinite(prototype.grad).all()
+
+
+def test_masks_on_a_coarse_grid_hold_places_that_are_half_covered():
+    mask = torch.rand(3, 8, 12, generator=torch.Generator().manual_seed(0)) > 0.5
+    blocks = mask.numpy().reshape(3, 4, 2, 6, 2).mean(axis=(2, 4))
+    np.testing.assert_array_equal(mask_on_grid(mask, (4, 6)).numpy(), blocks >= 0.5)
+
+
+def test_an_object_smaller_than_a_place_stays_and_nothing_stays_nothing():
+    mask = torch.zeros(2, 8, 8, 8, dtype=torch.bool)
+    mask[0, 1, 2, 3] = True
+    coarse = mask_on_grid(mask, (2, 2, 2))
+    assert coarse[0].nonzero().tolist() == [[0, 0, 0]]
+    assert not coarse[1].any()
+
+
+def test_resizing_keeps_the_corners():
+    image = torch.randn(1, 2, 3, 4)
+    large = resize(image, (9, 16))
+    torch.testing.assert_close(large[..., [0, -1], :][..., [0, -1]], image[..., [0, -1], :][..., [0, -1]])
+    assert resize(image, (3, 4)) is image
