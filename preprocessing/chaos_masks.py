@@ -29,7 +29,7 @@ def chaos_cases(source: Path, modality: str, sequence: str = "") -> list[RawCase
     folders = next((found for p in patterns if (found := sorted(source.glob(re.sub("/+", "/", p).lstrip("/"))))), [])
     cases = []
     for folder in folders:
-        case = folder.parent.parent if sequence else folder.parent
+        case = (folder.parent.parent if sequence else folder.parent).absolute()
         ground = folder.parent / "Ground"
         masks = sorted(ground.glob("*.png")) if ground.is_dir() else []
         files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))

@@ -1,15 +1,22 @@
-"""Medical Segmentation Decathlon: any task of one image per scan, checked, voxels and grid as released."""
+"""Medical Segmentation Decathlon: any task, checked, voxels and grid as released.
+
+Where a scan has several images in one file (Task01, Task05), the first is the image; the others lie in folders called
+after their modality, under the same name.
+"""
 
 import re
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from medfs.errors import InputError
+from medfs.io import read_frames
 from medfs.io.datasets import read_json
-from medfs.io.names import stem
+from medfs.io.names import shown, stem
 from preprocessing.command import main
-from preprocessing.recipe import RawCase, RawDataset, Recipe
-from preprocessing.volumes import volume_case
+from preprocessing.recipe import Loaded, RawCase, RawDataset, Recipe
+from preprocessing.volumes import labels_on, volume_case
 
 
 def find(source: Path) -> RawDataset:
@@ -24,14 +31,26 @@ def find(source: Path) -> RawDataset:
         names = {int(value): _snake(name) for value, name in content["labels"].items() if int(value) != 0}
         training = [(entry["image"], entry["label"]) for entry in content["training"]]
         entries = training + [(entry, None) for entry in content.get("test", [])]
-        cases = [_case(source, image, label) for image, label in entries]
+        modalities = [_snake(name) for _, name in sorted(content.get("modality", {}).items())]
+        cases = [_case(source, image, label, modalities) for image, label in entries]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: no Decathlon dataset ({error!r}); expected labels, training and test") from error
     return RawDataset(cases, names)
 
 
-def _case(source: Path, image: str, label: str | None) -> RawCase:
-    return volume_case(stem(image), _inside(source, image), None if label is None else _inside(source, label))
+def _case(source: Path, image: str, label: str | None, modalities: list[str]) -> RawCase:
+    paths = _inside(source, image), None if label is None else _inside(source, label)
+    case = volume_case(stem(image), *paths)
+    return case if len(modalities) < 2 else replace(case, load=partial(_load, *paths, modalities))
+
+
+def _load(image: Path, label: Path | None, modalities: list[str]) -> Loaded:
+    first, *others = read_frames(image)
+    if len(others) + 1 != len(modalities):
+        found = f"{len(others) + 1} of {len(modalities)} images"
+        raise InputError(f"{shown(image)}: {found}; expected those of dataset.json: {', '.join(modalities)}")
+    channels = {name: volume.array for name, volume in zip(modalities[1:], others, strict=True)}
+    return Loaded(first, None if label is None else labels_on(first, label), channels)
 
 
 def _inside(source: Path, path: str) -> Path:

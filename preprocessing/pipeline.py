@@ -23,6 +23,7 @@ from medfs.inference.records import (
     seconds_since,
 )
 from medfs.io import Volume, make_folder, write_image
+from medfs.io.atomic import remove_stale_temporaries
 from preprocessing.folds import write_folds
 from preprocessing.recipe import RawCase, RawDataset, Recipe, label_ids, unique_cases
 from preprocessing.records import RecipeRecord, grid_of, write_manifest
@@ -67,6 +68,8 @@ class RecipeRun:
         if self.source.resolve() in (self.output.resolve(), *self.output.resolve().parents):
             raise UsageError(f"{self.output}: lies in the source folder; choose another one for the results")
         make_folder(self.output)
+        for folder in filter(Path.is_dir, self.output.iterdir()):
+            remove_stale_temporaries(folder)
         described = self._described(dataset)
         key = hashlib.sha256(json.dumps(described).encode()).hexdigest()
         earlier, records = read_records(self.output), {}

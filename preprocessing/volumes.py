@@ -5,8 +5,10 @@ from collections.abc import Collection, Iterable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from medfs.errors import InputError
-from medfs.io import read_image, read_labels, require_same_grid
+from medfs.io import Volume, read_image, read_labels, require_same_grid
 from medfs.io.names import volume_suffix
 from preprocessing.recipe import Loaded, RawCase
 
@@ -84,10 +86,17 @@ def failing_case(name: str, message: str) -> RawCase:
     return RawCase(name, name, (), fail)
 
 
+def labels_on(scan: Volume, path: Path) -> np.ndarray:
+    """The label map in a file, which has to lie on the grid of its scan.
+
+    Raises:
+        InputError: it is none, or lies more than a tenth of a voxel elsewhere.
+    """
+    labels = read_labels(path)
+    require_same_grid(scan, labels, tolerance_mm=_TOLERANCE * min(scan.spacing_mm))
+    return labels.array
+
+
 def _load(image: Path, label: Path | None) -> Loaded:
     scan = read_image(image)
-    if label is None:
-        return Loaded(scan)
-    labels = read_labels(label)
-    require_same_grid(scan, labels, tolerance_mm=_TOLERANCE * min(scan.spacing_mm))
-    return Loaded(scan, labels.array)
+    return Loaded(scan, None if label is None else labels_on(scan, label))

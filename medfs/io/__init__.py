@@ -12,6 +12,7 @@ from medfs.io.inputs import find_images as find_images
 from medfs.io.inputs import image_items as image_items
 from medfs.io.names import case_name as case_name
 from medfs.io.names import unique_case_names as unique_case_names
+from medfs.io.nifti import read_frames as read_frames
 from medfs.io.nifti import read_image as read_image
 from medfs.io.nifti import read_labels as read_labels
 from medfs.io.splits import Split as Split

@@ -89,6 +89,23 @@ def parse_header(head: bytes, name: str, *, assume_orientation: bool = False) ->
     return Layout(shape, dtype, offset, slope, inter, affine, header, one_file, tuple(warnings))
 
 
+def first_of_several(head: bytes, name: str) -> tuple[bytes, int]:
+    """The header of a file of several volumes as if it held the first one alone, and their number.
+
+    The header of any other file comes back as it is, with 1.
+
+    Raises:
+        InputError: it is no NIfTI header, or all volumes together have more than :data:`MAX_VOXELS` voxels.
+    """
+    header = _unpack(head, name)
+    extents = [int(n) for n in header["dim"][1:5]]
+    if int(header["dim"][0]) != 4 or extents[3] < 2:
+        return head, 1
+    check_shape((extents[0], extents[1], extents[2] * extents[3]), name)
+    header["dim"][0], header["dim"][4] = 3, 1
+    return header.binaryblock + head[len(header.binaryblock) :], extents[3]
+
+
 def check_shape(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
     """``shape`` without trailing axes of length 1, if that is 3D, not empty and not beyond :data:`MAX_VOXELS`.
 

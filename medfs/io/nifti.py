@@ -6,7 +6,7 @@ from pathlib import Path
 from medfs.errors import InputError
 from medfs.io import voxels
 from medfs.io.formats import ITK_SUFFIXES, MGH_SUFFIXES, Stored, load_itk, load_mgh, stored_voxels
-from medfs.io.header import HEADER_BYTES, parse_header
+from medfs.io.header import HEADER_BYTES, first_of_several, parse_header
 from medfs.io.names import shown, volume_suffix
 from medfs.io.stream import file_head, file_payload, is_gzip
 from medfs.io.volume import Volume
@@ -56,6 +56,28 @@ def read_labels(path: str | Path, *, assume_orientation: bool = False) -> Volume
     warnings = list(stored.warnings)
     array = voxels.labels(stored.array, stored.scaling, name, warnings)
     return Volume(array, stored.affine, stored.header, path, tuple(warnings))
+
+
+def read_frames(path: str | Path) -> list[Volume]:
+    """Read every volume of a 4D NIfTI image, such as the sequences of an MR examination; a 3D one gives one.
+
+    Returns:
+        Volumes on one grid, each as :func:`read_image` gives them, with headers of 3D files.
+
+    Raises:
+        InputError: as :func:`read_image`, or the format is another one.
+    """
+    path, name = Path(path), shown(path)
+    header_path, data_path = _pair(path)
+    head, count = first_of_several(file_head(header_path, HEADER_BYTES), name)
+    layout = parse_header(head, name)
+    payload, notes = file_payload(path if layout.one_file else data_path, layout.offset, layout.size * count)
+    volumes = []
+    for frame in range(count):
+        stored = stored_voxels(layout, payload[frame * layout.size : (frame + 1) * layout.size], notes)
+        array = voxels.intensities(stored.array, stored.scaling, f"{name} volume {frame + 1}")
+        volumes.append(Volume(array, stored.affine, stored.header, path, stored.warnings))
+    return volumes
 
 
 def _load(path: Path, assume_orientation: bool) -> Stored:

@@ -204,7 +204,32 @@ def test_a_wrong_dataset_json_is_one_line(tmp_path, capsys, change, message):
     assert message in capsys.readouterr().err
 
 
-def test_several_images_in_one_file_are_refused_by_name(tmp_path, capsys):
+def test_several_images_in_one_file_become_files_of_their_own(tmp_path):
+    images = ramp((6, 5, 4, 2))
+    for number in (1, 2):
+        write(tmp_path / "raw" / "imagesTr" / f"prostate_{number:02d}.nii.gz", images[..., :number], (0.6, 0.6, 4.0))
+        write(tmp_path / "raw" / "labelsTr" / f"prostate_{number:02d}.nii.gz", blocks((6, 5, 4), [1]), (0.6, 0.6, 4.0))
+    content = {
+        "labels": {"0": "background", "1": "PZ"},
+        "modality": {"0": "T2", "1": "ADC"},
+        "training": [
+            {"image": f"./imagesTr/prostate_{n:02d}.nii.gz", "label": f"./labelsTr/prostate_{n:02d}.nii.gz"}
+            for n in (1, 2)
+        ],
+    }
+    (tmp_path / "raw" / "dataset.json").write_text(json.dumps(content))
+    code, manifest = run(decathlon, tmp_path / "raw", tmp_path / "out")
+    assert code == 1
+    assert manifest["failed"] == {
+        "prostate_01": "prostate_01: prostate_01.nii.gz: 1 volumes; dataset.json names t2, adc"
+    }
+    for k, folder in enumerate(("images", "adc")):
+        made = read_image(tmp_path / "out" / folder / "prostate_02.nii.gz")
+        np.testing.assert_array_equal(made.array, images[..., k])
+        np.testing.assert_allclose(made.affine, np.diag([-0.6, 0.6, 4.0, 1.0]), atol=1e-6)
+
+
+def test_several_images_where_one_is_expected_are_refused_by_name(tmp_path, capsys):
     write(tmp_path / "raw" / "imagesTr" / "BRATS_001.nii.gz", np.zeros((4, 4, 4, 2), np.int16))
     content = {"labels": {"0": "background", "1": "edema"}, "training": [], "test": ["./imagesTr/BRATS_001.nii.gz"]}
     (tmp_path / "raw" / "dataset.json").write_text(json.dumps(content))
