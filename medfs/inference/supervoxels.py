@@ -37,7 +37,7 @@ from medfs.supervoxels import felzenszwalb_3d
 
 MASKS = ("body", "published", "none")
 
-_BYTES_OF_PYTHON, _BYTES_PER_VOXEL = 100_000_000, 40  # the most that was measured, docs/supervoxels.md
+_BYTES_OF_PYTHON, _BYTES_PER_VOXEL = 120_000_000, 40  # the most that was measured, docs/supervoxels.md
 _THICK = 1.25  # times the other spacings: slices thicker than that are the planes of the scan
 _DATA_ELSEWHERE = (".hdr", ".hdr.gz", ".img", ".img.gz", ".mhd", ".nhdr")  # one hash cannot prove two files
 _drawing = threading.Lock()  # matplotlib shares its font cache between threads

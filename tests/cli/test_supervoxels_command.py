@@ -25,7 +25,7 @@ def test_every_case_is_one_line_and_a_second_call_skips_them(medfs, scans, tmp_p
     code, out, err = medfs(*call)
     first, *lines = err.splitlines()
     assert (code, out) == (ExitCode.OK, "")
-    assert first == "2 cases, 2 at a time; up to about 0.1 GB of memory"
+    assert first == "2 cases, 2 at a time; up to about 0.12 GB of memory"
     assert {line.split("] ")[1].split(",")[0] for line in lines} == {"a: done", "b: done"}
     assert all(" supervoxels in " in line and line.endswith(" s") for line in lines)
     names = ["a.nii.gz", "a_preview.png", "b.nii.gz", "b_preview.png", "report.jsonl"]
