@@ -1,5 +1,6 @@
 """One runner for all recipes: raw cases in, a dataset of checked NIfTI files out, a case at a time."""
 
+import contextlib
 import hashlib
 import json
 import time
@@ -170,7 +171,8 @@ class RecipeRun:
                 write_image(self.output / name, array, like)
             return output_hashes(self.output, outputs)
         except BaseException:
-            self._remove(set(outputs))
+            with contextlib.suppress(StorageError):
+                self._remove(set(outputs))
             raise
 
     def _write_tables(self, records: Mapping[str, RecipeRecord], classes: Mapping[int, str]) -> None:
@@ -184,7 +186,10 @@ class RecipeRun:
 
     def _remove(self, outputs: set[str]) -> None:
         for name in outputs:
-            (self.output / name).unlink(missing_ok=True)
+            try:
+                (self.output / name).unlink(missing_ok=True)
+            except OSError as error:
+                raise StorageError(f"{self.output / name}: cannot be removed: {error.strerror or error}") from error
 
 
 def _counts(labels: np.ndarray) -> dict[str, int]:

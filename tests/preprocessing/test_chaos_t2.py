@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from chaos_trees import GREY, small_case, write_case
+from PIL import Image
 
 from medfs.io import read_image, read_labels
 from preprocessing.chaos_t2 import RECIPE
@@ -96,6 +97,10 @@ FAULTS = {
     "mask_cut": (
         lambda case: (case / "Ground" / "IMG-0004-00002.png").write_bytes(b"\x89PNG\r\n"),
         "IMG-0004-00002.png: no picture in one of the formats",
+    ),
+    "mask_of_another_size": (
+        lambda case: Image.new("L", (10, 12)).save(case / "Ground" / "IMG-0004-00002.png"),
+        "IMG-0004-00002.png: (10, 12) pixels on slices of (12, 10)",
     ),
     "slice_gone": (lambda case: (case / "DICOM_anon" / "IMG-0004-00002.dcm").unlink(), "1 missing"),
     "slice_empty": (

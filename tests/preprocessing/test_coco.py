@@ -118,6 +118,15 @@ def test_a_picture_is_made_again_only_if_its_own_objects_change(tree, tmp_path, 
     assert "000000000025: done, unchanged" not in lines
 
 
+@pytest.mark.parametrize("content", ["{}", '{"categories": [], "annotations": [{}], "images": []}', "not JSON"])
+def test_an_annotation_file_of_another_kind_is_one_line(tree, tmp_path, capsys, content):
+    raw = tree([])
+    (raw / "annotations" / "instances_val2017.json").write_text(content)
+    assert main(RECIPE, [str(raw), str(tmp_path / "out")]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "instances_val2017.json: no " in line
+
+
 def test_other_categories_and_broken_outlines_are_refused(tree, tmp_path, capsys):
     raw = tree([], {1: "person", 2: "unicycle"})
     assert main(RECIPE, [str(raw), str(tmp_path / "out")]) == 3

@@ -150,6 +150,19 @@ def test_amos_keeps_voxels_and_turns_axes(tmp_path):
     )
 
 
+def test_a_scan_that_no_step_moves_keeps_its_header(tmp_path):
+    path = tmp_path / "raw" / "imagesTr" / "amos_0001.nii.gz"
+    write(path, ramp((6, 5, 4)), (0.7, 0.7, 5.0), (1, 1, 1))
+    image = nib.load(path)
+    image.header.set_sform(image.affine, 2)
+    nib.save(image, path)
+    write(tmp_path / "raw" / "labelsTr" / "amos_0001.nii.gz", blocks((6, 5, 4), [1]), (0.7, 0.7, 5.0), (1, 1, 1))
+    assert run(amos, tmp_path / "raw", tmp_path / "out")[0] == 0
+    made = nib.load(tmp_path / "out" / "images" / "amos_0001.nii.gz")
+    assert int(made.header["sform_code"]) == 2
+    np.testing.assert_array_equal(made.dataobj, image.dataobj)
+
+
 @pytest.fixture
 def task(real_data, tmp_path):
     """Task04 as released, of a few cases; 003 has labels of floats."""
@@ -220,9 +233,8 @@ def test_several_images_in_one_file_become_files_of_their_own(tmp_path):
     (tmp_path / "raw" / "dataset.json").write_text(json.dumps(content))
     code, manifest = run(decathlon, tmp_path / "raw", tmp_path / "out")
     assert code == 1
-    assert manifest["failed"] == {
-        "prostate_01": "prostate_01: prostate_01.nii.gz: 1 volumes; dataset.json names t2, adc"
-    }
+    line = "prostate_01: prostate_01.nii.gz: 1 of 2 images; expected those of dataset.json: t2, adc"
+    assert manifest["failed"] == {"prostate_01": line}
     for k, folder in enumerate(("images", "adc")):
         made = read_image(tmp_path / "out" / folder / "prostate_02.nii.gz")
         np.testing.assert_array_equal(made.array, images[..., k])

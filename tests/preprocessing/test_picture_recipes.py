@@ -71,6 +71,12 @@ def test_cells_of_ids_are_read_as_they_are(real_data, tmp_path):
     assert slices["nucleus"] == {"001": [0], "077": [0]}
 
 
+def test_a_folder_without_cells_is_refused(tmp_path, capsys):
+    (tmp_path / "raw").mkdir()
+    assert main(wbc.RECIPE, [str(tmp_path / "raw"), str(tmp_path / "out")]) == 3
+    assert "no Dataset 1/NNN.bmp inside" in capsys.readouterr().err
+
+
 def test_stray_values_count_to_the_nearest_grey(tmp_path):
     mask = np.array([[0, 3, 50, 64], [65, 128, 190, 191], [192, 200, 254, 255]], np.uint8)
     save(tmp_path / "raw" / "Dataset 2" / "034.bmp", photo(3, 4))

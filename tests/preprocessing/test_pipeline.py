@@ -128,3 +128,11 @@ def test_calls_that_cannot_work_are_one_line_and_a_code(raw, tmp_path, capsys):
     assert main(RECIPE, [str(raw), str(tmp_path / "file" / "out")]) == ExitCode.STORAGE
     assert capsys.readouterr().err.startswith("medfs: ")
     assert main(RECIPE, [str(raw), str(raw / "out")]) == ExitCode.USAGE
+
+
+def test_a_case_that_cannot_be_written_whole_leaves_nothing(raw, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "labels").write_text("in the way")
+    assert main(RECIPE, [str(raw), str(tmp_path / "out")]) == ExitCode.STORAGE
+    assert capsys.readouterr().err.startswith("medfs: ")
+    assert not list((tmp_path / "out" / "images").iterdir())
