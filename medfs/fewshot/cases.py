@@ -13,6 +13,7 @@ from medfs.errors import InputError
 from medfs.fewshot.index import CaseIndex, file_sha256, index_case
 from medfs.io import Case, Volume, atomic_path, make_folder, read_image, read_labels, require_same_grid
 from medfs.io.names import shown, stem, volume_suffix
+from medfs.io.volume import slice_axis
 from medfs.transforms import StandardizeVolume
 
 _PREFIX = re.compile(r"^(image|label|superpix-[A-Za-z]+|supervoxels?)_(?=.)")
@@ -50,18 +51,18 @@ class EpisodeCase:
         return np.load(self.image_file, mmap_mode="r"), np.load(self.objects_file, mmap_mode="r")
 
 
-def prepare_case(case: Case, objects: str | Path, cache_dir: str | Path, *, axis: int = 2) -> EpisodeCase:
+def prepare_case(case: Case, objects: str | Path, cache_dir: str | Path, *, axis: int | None = None) -> EpisodeCase:
     """Make a scan ready, or find it so: a file is read again only when its content has changed.
 
     The image is standardised over the whole volume, air included, as published; a constant one becomes 0. Arrays have
-    the through-plane axis first and the other axes in reverse, (Z, Y, X) of the file, so that a slice is an image as
-    the published code has it. Orientation is not touched here.
+    the through-plane axis first and the other axes in reverse, (Z, Y, X) of an axial file, so that a slice is an image
+    as the published code has it. Orientation is not touched here.
 
     Args:
         case: the scan; its label map, if any, gives the organs for exclusion.
         objects: label map of what episodes are drawn from: supervoxels, or ``case.label`` itself.
         cache_dir: folder for the arrays, made if missing; it can be deleted at any time.
-        axis: the through-plane axis of the files.
+        axis: the through-plane axis of the files; None for that of :func:`~medfs.io.volume.slice_axis`.
 
     Raises:
         InputError: a file is damaged, or the grids differ. A map without any geometry, as the published supervoxels
@@ -69,23 +70,28 @@ def prepare_case(case: Case, objects: str | Path, cache_dir: str | Path, *, axis
         StorageError: the cache cannot be written.
     """
     cache, objects = Path(cache_dir), Path(objects)
-    image_file = cache / f"{_content_name(case.image)}.image{axis}.npy"
-    objects_file = cache / f"{_content_name(objects)}.objects{axis}.npy"
+    make_folder(cache)
     # Named by all files of the case: where it exists, these very files were found to lie on one grid.
     grid_file = cache / f"{_content_name(case.image, objects, *filter(None, [case.label]))}.grid.npy"
-    index = index_case(objects, cache, axis=axis)
-    if case.label is None:
-        organs = None
-    else:
-        organs = index if objects.absolute() == case.label.absolute() else index_case(case.label, cache, axis=axis)
-    if not (image_file.exists() and objects_file.exists() and grid_file.exists()):
-        make_folder(cache)
+    image = None
+    if not grid_file.exists():
         image = read_image(case.image)
         _require_grid(image, objects, case.label)
-        _save(objects_file, _slices_first(read_labels(objects, assume_orientation=True).array, axis))
-        _save(image_file, _slices_first(StandardizeVolume()(image.array).numpy(), axis))
         _save(grid_file, image.affine)
-    return EpisodeCase(case.name, case.patient, index, organs, image_file, objects_file, np.load(grid_file))
+    affine = np.load(grid_file)
+    axis = slice_axis(affine) if axis is None else axis
+    image_file = cache / f"{_content_name(case.image)}.image{axis}.npy"
+    if not image_file.exists():
+        image = image or read_image(case.image)
+        _save(image_file, _slices_first(StandardizeVolume()(image.array).numpy(), axis))
+    objects_file = cache / f"{_content_name(objects)}.objects{axis}.npy"
+    if not objects_file.exists():
+        _save(objects_file, _slices_first(read_labels(objects, assume_orientation=True).array, axis))
+    index, organs = index_case(objects, cache, axis=axis), None
+    if case.label is not None:
+        same = objects.absolute() == case.label.absolute()
+        organs = index if same else index_case(case.label, cache, axis=axis)
+    return EpisodeCase(case.name, case.patient, index, organs, image_file, objects_file, affine)
 
 
 def find_objects(cases: Sequence[Case], folder: str | Path) -> dict[str, Path]:

@@ -33,12 +33,12 @@ from medfs.io.atomic import remove_stale_temporaries
 from medfs.io.header import HEADER_BYTES, parse_header
 from medfs.io.names import shown, volume_suffix
 from medfs.io.stream import file_head
+from medfs.io.volume import slice_axis
 from medfs.supervoxels import felzenszwalb_3d
 
 MASKS = ("body", "published", "none")
 
 _BYTES_OF_PYTHON, _BYTES_PER_VOXEL = 120_000_000, 40  # the most that was measured, docs/supervoxels.md
-_THICK = 1.25  # times the other spacings: slices thicker than that are the planes of the scan
 _DATA_ELSEWHERE = (".hdr", ".hdr.gz", ".img", ".img.gz", ".mhd", ".nhdr")  # one hash cannot prove two files
 _drawing = threading.Lock()  # matplotlib shares its font cache between threads
 
@@ -226,25 +226,6 @@ def supervoxels(
     if inside is None:
         labels += 1
     return np.moveaxis(labels, 2, axis)
-
-
-def slice_axis(affine: NDArray[np.float64]) -> int:
-    """The array axis that runs through the slices of a scan.
-
-    It is the one with by far the largest spacing, or, where no spacing exceeds both others by a quarter, the one
-    closest to the patient's long axis.
-
-    Args:
-        affine: ``(4, 4)``, voxel index -> RAS+ millimetres.
-
-    >>> slice_axis(np.diag([1.0, 5.0, 1.0, 1.0])), slice_axis(np.diag([1.0, 1.1, 1.0, 1.0]))
-    (1, 2)
-    """
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    order = np.argsort(spacing)
-    if spacing[order[2]] > _THICK * spacing[order[1]]:
-        return int(order[2])
-    return int(np.abs(affine[2, :3] / spacing).argmax())
 
 
 def expected_bytes(paths: Iterable[Path], at_a_time: int = 1) -> int:

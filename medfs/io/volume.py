@@ -13,6 +13,7 @@ from medfs.io.names import shown
 NiftiHeader: TypeAlias = nib.Nifti1Header | nib.Nifti2Header
 
 _NIFTI1_LARGEST_DIM = 32767
+_THICK = 1.25  # times the other spacings: slices thicker than that are the planes of the scan
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +70,25 @@ def fresh_header(shape: tuple[int, ...], affine: np.ndarray) -> NiftiHeader:
     header.set_sform(affine, code=1)
     header.set_xyzt_units("mm")
     return header
+
+
+def slice_axis(affine: np.ndarray) -> int:
+    """The array axis that runs through the slices of a scan.
+
+    It is the one with by far the largest spacing, or, where no spacing exceeds both others by a quarter, the one
+    closest to the patient's long axis.
+
+    Args:
+        affine: ``(4, 4)``, voxel index -> RAS+ millimetres.
+
+    >>> slice_axis(np.diag([1.0, 5.0, 1.0, 1.0])), slice_axis(np.diag([1.0, 1.1, 1.0, 1.0]))
+    (1, 2)
+    """
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    order = np.argsort(spacing)
+    if spacing[order[2]] > _THICK * spacing[order[1]]:
+        return int(order[2])
+    return int(np.abs(affine[2, :3] / spacing).argmax())
 
 
 def require_same_grid(image: Volume, labels: Volume, tolerance_mm: float = 1e-3) -> None:

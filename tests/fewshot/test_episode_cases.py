@@ -36,6 +36,17 @@ def test_arrays_have_the_slices_first_and_the_image_is_standardised(marked, axis
     np.testing.assert_allclose(ready.affine, AFFINE, atol=1e-6)
 
 
+def test_thick_slices_are_found_wherever_the_file_has_them(tmp_path):
+    image, labels, supervoxels = (np.moveaxis(array, 2, 0) for array in marked_arrays())
+    affine = np.array([[0, 1, 0, 3], [0, 0, 1.5, 4], [6, 0, 0, 5], [0, 0, 0, 1.0]])
+    paths = [tmp_path / f"{name}.nii.gz" for name in ("scan", "organs", "supervoxels")]
+    for path, array, write in zip(paths, (image, labels, supervoxels), (write_image, *[write_labels] * 2), strict=True):
+        write(path, array, Volume.from_array(array, affine))
+    ready = prepare_case(Case("scan", "p", *paths[:2]), paths[2], tmp_path / "cache")
+    np.testing.assert_array_equal(ready.open()[1], supervoxels.transpose(0, 2, 1))
+    assert (ready.index.axis, ready.organs.axis, ready.index.length) == (0, 0, 26)
+
+
 def test_a_constant_scan_becomes_zero(marked):
     case, supervoxels, cache = marked
     image = np.full(marked_arrays()[0].shape, 7.0, np.float32)
