@@ -63,7 +63,7 @@ class RecipeRun:
             on_case: called after each case, with whether it was kept.
 
         Raises:
-            UsageError: the output lies in the source.
+            UsageError: the output lies in the source, or holds cases that the source lacks.
             StorageError: the output cannot be written; other troubles fail their case alone.
         """
         if self.source.resolve() in (self.output.resolve(), *self.output.resolve().parents):
@@ -74,6 +74,7 @@ class RecipeRun:
         described = self._described(dataset)
         key = hashlib.sha256(json.dumps(described).encode()).hexdigest()
         earlier, records = read_records(self.output), {}
+        self._require_no_others(earlier, {case.name for case in dataset.cases})
         if earlier:
             replace_records(self.output, earlier.values())  # without the line that a kill cut short
         for case in dataset.cases:
@@ -100,6 +101,16 @@ class RecipeRun:
             raise InputError(f"{self.source}: no such folder; expected the raw dataset")
         found = self.recipe.find(self.source)
         return replace(found, cases=unique_cases(found.cases, self.source))
+
+    def _require_no_others(self, earlier: Mapping[str, Mapping[str, Any]], names: set[str]) -> None:
+        """Images of cases that no manifest tells of would be taken for cases of this dataset."""
+        others = [name for name in earlier if name not in names and (self.output / f"images/{name}.nii.gz").exists()]
+        if others:
+            shown = ", ".join(others[:5]) + (" ..." if len(others) > 5 else "")
+            raise UsageError(
+                f"{self.output}: holds {len(others)} cases that the source lacks: {shown}; choose another folder, or "
+                "delete their files"
+            )
 
     def _described(self, dataset: RawDataset) -> dict[str, Any]:
         recipe = self.recipe

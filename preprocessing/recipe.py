@@ -19,7 +19,8 @@ class Loaded:
     Attributes:
         image: the scan, or the luminance of a colour picture.
         labels: ``(X, Y, Z)`` on the grid of the image, as stored; None for an unlabelled case.
-        channels: further arrays on that grid by the name of the folder they are written to, e.g. the colours.
+        channels: further arrays on that grid by the name of the folder they are written to, e.g. the colours. Steps do
+            not reach them, so only recipes without steps have any.
     """
 
     image: Volume
@@ -138,7 +139,7 @@ def label_ids(stored: np.ndarray, codes: Mapping[range, int], allowed: Sequence[
     >>> label_ids(np.array([0, 189, 63]), {range(55, 71): 1, range(175, 201): 3}, [1, 3], "5").tolist()
     [0, 3, 1]
     """
-    values, places = np.unique(stored, return_inverse=True)
+    values = np.unique(stored)
     table = {int(value): _id(int(value), codes) for value in values}
     wrong = [value for value, label in table.items() if label != 0 and label not in allowed]
     if wrong:
@@ -146,7 +147,7 @@ def label_ids(stored: np.ndarray, codes: Mapping[range, int], allowed: Sequence[
         expected = ", ".join(_shown(codes)) if codes else f"{', '.join(map(str, sorted(allowed)))} and 0"
         raise InputError(f"{name}: label value {wrong[0]} among {count} unknown voxels; expected {expected}")
     ids = np.array([table[int(value)] for value in values], np.uint8)
-    return ids[places].reshape(stored.shape)
+    return ids[np.searchsorted(values, stored)]
 
 
 def _id(value: int, codes: Mapping[range, int]) -> int:

@@ -60,7 +60,10 @@ class DicomSeries:
         Raises:
             InputError: voxels are missing, damaged, not finite or compressed without a decoder; the file is named.
         """
-        array = np.empty(self.shape, np.float32, order="F")
+        try:
+            array = np.empty(self.shape, np.float32, order="F")
+        except MemoryError as error:
+            raise InputError(f"{shown(self.path)}: {self.shape} voxels do not fit into memory") from error
         for k, item in enumerate(self.slices):
             array[..., k] = intensities(read_voxels(item)[..., None], (1.0, 0.0), shown(item.path))[..., 0]
         return Volume(array, self.affine, fresh_header(self.shape, self.affine), self.path, self.warnings)

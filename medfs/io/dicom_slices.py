@@ -99,9 +99,9 @@ def read_voxels(item: Slice) -> np.ndarray:
     Raises:
         InputError: the voxels are missing, cut off, or compressed in a way that nothing here can undo.
     """
-    name = shown(item.path)
     from pydicom.pixels import apply_modality_lut
 
+    name = shown(item.path)
     data = _parse(item.path)
     with _damage_named(item.path, "voxels cannot be decoded"):
         _require_decoder(data.file_meta.get("TransferSyntaxUID"), name)
@@ -177,10 +177,10 @@ def _require_single_grey_slice(header: "Dataset", name: str) -> None:
     if int(_plain(header, "NumberOfFrames") or 1) > 1:
         raise InputError(
             f"{name}: {_kind(header)} of {int(header.NumberOfFrames)} frames in one file; expected a file per slice: "
-            "convert it to NIfTI, e.g. with dcm2niix"
+            "convert it to NIfTI first"
         )
     if "MOSAIC" in [str(word) for word in _several(header, "ImageType")]:
-        raise InputError(f"{name}: a mosaic of slices in one picture; convert it to NIfTI, e.g. with dcm2niix")
+        raise InputError(f"{name}: a mosaic of slices in one picture; convert it to NIfTI first")
     if int(_plain(header, "SamplesPerPixel") or 1) != 1:
         colours = header.get("PhotometricInterpretation", "colours")
         raise InputError(f"{name}: {colours} with {int(header.SamplesPerPixel)} values per pixel; expected grey values")

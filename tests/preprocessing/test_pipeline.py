@@ -112,6 +112,17 @@ def test_a_case_without_mask_folder_is_unlabelled(raw, tmp_path, capsys):
     assert folds["scheme"] == "by patient"
 
 
+def test_cases_that_the_source_lacks_are_not_mixed_in(raw, tmp_path):
+    run(raw, tmp_path / "out")
+    shutil.rmtree(raw / "MR" / "2")
+    with pytest.raises(UsageError, match="holds 1 cases that the source lacks: 2; choose another folder"):
+        run(raw, tmp_path / "out")
+    for folder in ("images", "labels"):
+        (tmp_path / "out" / folder / "2.nii.gz").unlink()
+    assert run(raw, tmp_path / "out") == (ExitCode.OK, [])
+    assert list(json.loads((tmp_path / "out" / "manifest.json").read_text())["cases"]) == ["1", "10"]
+
+
 def test_results_never_go_into_the_source(raw, tmp_path):
     for output in (raw, raw / "out"):
         with pytest.raises(UsageError, match="lies in the source folder"):
