@@ -182,8 +182,9 @@ class RecipeRun:
                 write_image(self.output / name, array, like)
             return output_hashes(self.output, outputs)
         except BaseException:
-            with contextlib.suppress(StorageError):
-                self._remove(set(outputs))
+            for name in outputs:
+                with contextlib.suppress(StorageError):
+                    self._remove({name})
             raise
 
     def _write_tables(self, records: Mapping[str, RecipeRecord], classes: Mapping[int, str]) -> None:
