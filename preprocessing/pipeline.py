@@ -17,13 +17,12 @@ from medfs.errors import ExitCode, InputError, MedfsError, StorageError, UsageEr
 from medfs.inference.records import (
     append_record,
     exit_code,
-    file_sha256,
     output_hashes,
     read_records,
     replace_records,
     seconds_since,
 )
-from medfs.io import Volume, make_folder, write_image
+from medfs.io import Volume, file_sha256, make_folder, write_image
 from medfs.io.atomic import remove_stale_temporaries
 from preprocessing.folds import write_folds
 from preprocessing.recipe import RawCase, RawDataset, Recipe, label_ids, unique_cases

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfs.errors import InputError
-from medfs.fewshot.index import CaseIndex, file_sha256, index_case
-from medfs.io import Case, Volume, atomic_path, make_folder, read_image, read_labels, require_same_grid
+from medfs.fewshot.index import CaseIndex, index_case
+from medfs.io import Case, Volume, atomic_path, file_sha256, make_folder, read_image, read_labels, require_same_grid
 from medfs.io.names import shown, stem, volume_suffix
 from medfs.io.volume import slice_axis
 from medfs.transforms import StandardizeVolume

@@ -1,6 +1,5 @@
 """Where every object of a label map lies, found once: what episodes are drawn from."""
 
-import hashlib
 import json
 import zipfile
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medfs.errors import InputError, UsageError
-from medfs.io import atomic_path, make_folder, read_labels
+from medfs.io import atomic_path, file_sha256, make_folder, read_labels
 from medfs.io.names import shown, stem
 
 _FORMAT = 1
@@ -209,19 +208,6 @@ def runs(present: NDArray[np.bool_]) -> NDArray[np.int64]:
     """
     edges = np.diff(present.astype(np.int8), prepend=0, append=0)
     return np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)], axis=1)
-
-
-def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file's content.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{shown(path)}: cannot be read: {error.strerror or error}") from error
 
 
 def _read_index(path: Path, axis: int) -> CaseIndex:

@@ -1,6 +1,5 @@
 """What every run over a folder shares: a record per case, one bad case alone, an exit code for all."""
 
-import hashlib
 import json
 import os
 import time
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medfs.errors import ExitCode, MedfsError, StorageError, root_cause
-from medfs.io import atomic_path
+from medfs.io import atomic_path, file_sha256
 from medfs.io.names import shown
 
 REPORT = "report.jsonl"
@@ -61,12 +60,6 @@ def exit_code(records: Iterable[CaseRecord]) -> ExitCode:
     return ExitCode.OK if not any(failed) else ExitCode.NOTHING_DONE if all(failed) else ExitCode.SOME_FAILED
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def output_hashes(folder: Path, names: Iterable[str]) -> dict[str, str]:
     """SHA-256 of files that were just written, by name."""
     return {name: file_sha256(folder / name) for name in names}
@@ -75,13 +68,19 @@ def output_hashes(folder: Path, names: Iterable[str]) -> dict[str, str]:
 def append_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Append one line to the report in ``folder`` and have it on disk before going on.
 
+    A line that a kill cut short is ended first, so that it spoils no other.
+
     Raises:
         StorageError: it cannot be written.
     """
     path = folder / REPORT
     try:
-        with path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        with path.open("a+b") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+            file.write(json.dumps(record).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:

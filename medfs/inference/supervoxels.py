@@ -22,13 +22,12 @@ from medfs.inference.records import (
     append_record,
     exit_code,
     failure,
-    file_sha256,
     output_hashes,
     read_records,
     replace_records,
     seconds_since,
 )
-from medfs.io import Volume, make_folder, read_image, write_labels
+from medfs.io import Volume, file_sha256, make_folder, read_image, write_labels
 from medfs.io.atomic import remove_stale_temporaries
 from medfs.io.header import HEADER_BYTES, parse_header
 from medfs.io.names import shown, volume_suffix

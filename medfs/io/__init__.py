@@ -8,6 +8,7 @@ from medfs.io.atomic import make_folder as make_folder
 from medfs.io.datasets import Case as Case
 from medfs.io.datasets import find_cases as find_cases
 from medfs.io.dicom import read_dicom_series as read_dicom_series
+from medfs.io.hashes import file_sha256 as file_sha256
 from medfs.io.inputs import find_images as find_images
 from medfs.io.inputs import image_items as image_items
 from medfs.io.names import case_name as case_name

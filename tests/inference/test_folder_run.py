@@ -13,6 +13,7 @@ import slicerio
 from medfs.anatomy import custom_label_set
 from medfs.errors import ExitCode, InputError, StorageError
 from medfs.inference import FolderRun
+from medfs.inference.records import read_records
 from medfs.io import Volume, find_images, read_image, read_labels, write_image
 
 AFFINE = np.array([[-1.5, 0.1, 0, 40], [0.1, 1.6, 0.2, -50], [0, -0.2, 2.5, 10], [0, 0, 0, 1]])
@@ -243,3 +244,11 @@ def test_the_page_shows_outcomes_volumes_and_previews(scans, tmp_path):
     assert f"{volume:.1f} *" in page
     assert [f'src="{case}_preview.png"' in page for case in "abc"] == [True, False, True]
     assert not (tmp_path / "out" / "statistics.csv").exists()
+
+
+def test_a_line_cut_short_by_a_kill_spoils_no_other(scans, tmp_path):
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "report.jsonl").write_bytes(b'{"case": "z", "sta')
+    FolderRun(Threshold(), output).run(find_images([scans]))
+    assert list(read_records(output)) == ["a", "b", "c"]

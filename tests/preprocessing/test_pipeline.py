@@ -9,8 +9,8 @@ from chaos_trees import small_case
 
 import medfs
 from medfs.errors import ExitCode, UsageError
-from medfs.inference.records import file_sha256, read_records
-from medfs.io import find_cases, read_image
+from medfs.inference.records import read_records
+from medfs.io import file_sha256, find_cases, read_image
 from preprocessing.chaos_t2 import RECIPE
 from preprocessing.command import main
 from preprocessing.pipeline import RecipeRun
