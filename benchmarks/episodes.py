@@ -24,9 +24,9 @@ from scipy import ndimage
 from medfs.fewshot import EpisodeDataset, EpisodeSampler, find_objects, prepare_case
 from medfs.fewshot.modes import AdjacentSlices
 from medfs.inference.episodes import supervoxel_folder
-from medfs.io import Volume, find_cases, read_image, read_labels, write_labels
+from medfs.inference.supervoxels import supervoxels
+from medfs.io import find_cases, read_image, read_labels, write_labels
 from medfs.phantom import write_cohort
-from medfs.supervoxels import felzenszwalb_3d
 from medfs.transforms.episodes import EpisodeAugmentation
 
 SPACING_MM = (1.5, 1.5, 7.7)
@@ -40,9 +40,7 @@ def phantom_folder(folder: Path, count: int) -> Path:
         image = read_image(case.image)
         path = folder / "supervoxels" / case.image.name
         path.parent.mkdir(exist_ok=True)
-        mask = image.array > np.percentile(image.array, 30)
-        labels = felzenszwalb_3d(image.array, spacing_mm=image.spacing_mm, min_size=MIN_SIZE, mask=mask)
-        write_labels(path, labels, Volume.from_array(labels, image.affine, path))
+        write_labels(path, supervoxels(image, min_size=MIN_SIZE), like=image)
     return folder
 
 
