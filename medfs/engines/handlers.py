@@ -12,7 +12,7 @@ from ignite.engine import Engine, Events
 from monai.engines import Evaluator
 
 from medfs.engines.checkpoint import load_checkpoint, save_checkpoint
-from medfs.engines.semisup import SemiSupervisedTrainer
+from medfs.engines.trainer import StepTrainer
 from medfs.errors import InputError
 
 
@@ -29,7 +29,7 @@ class ProgressLines:
         self._steps, self._since = 0, 0.0
 
     def attach(self, engine: Engine) -> None:
-        """Listen to a `SemiSupervisedTrainer`."""
+        """Listen to a `StepTrainer`."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._show)
@@ -44,7 +44,7 @@ class ProgressLines:
         for name, value in engine.state.output.items():
             self._sums[name] = self._sums.get(name, 0.0) + float(value)
 
-    def _show(self, engine: SemiSupervisedTrainer) -> None:
+    def _show(self, engine: StepTrainer) -> None:
         if engine.state.rank:
             return
         seconds = (time.monotonic() - self._since) / max(1, self._steps)
@@ -76,10 +76,10 @@ class CheckpointKeeper:
         self.best = -1.0
 
     def attach(self, engine: Engine) -> None:
-        """Listen to a `SemiSupervisedTrainer`."""
+        """Listen to a `StepTrainer`."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
 
-    def _save(self, engine: SemiSupervisedTrainer) -> None:
+    def _save(self, engine: StepTrainer) -> None:
         state = None if self.evaluator is None else self.evaluator.state
         validated = state is not None and state.best_metric_epoch != -1
         metric = float(state.best_metric) if state is not None and validated else -1.0
@@ -93,7 +93,7 @@ class CheckpointKeeper:
         if dist.is_initialized():
             dist.barrier()
 
-    def resume(self, engine: SemiSupervisedTrainer) -> bool:
+    def resume(self, engine: StepTrainer) -> bool:
         """Load ``last.pt`` into the trainer; ``False`` when there is none yet."""
         path = self.folder / "last.pt"
         if not path.exists():

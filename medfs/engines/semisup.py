@@ -4,22 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.distributed as dist
-from monai.engines import Trainer
-from monai.engines.utils import IterationEvents
 from torch import Tensor, nn
 
-from medfs.errors import DivergedError
+from medfs.engines.trainer import StepTrainer
 from medfs.semisup import MeanTeacher, TwoStreamBatches
 from medfs.semisup.objectives import SemiSupervisedObjective
 
 
-class SemiSupervisedTrainer(Trainer):
-    """Minimise a `SemiSupervisedObjective` over two-stream batches.
-
-    Each step draws its random numbers from ``(seed, step)``, so a run resumed at a step repeats the uninterrupted one
-    bit for bit on a CPU. Gradients are averaged over the ranks of a distributed run by the trainer itself, which
-    leaves objectives free to call any part of the network any number of times.
+class SemiSupervisedTrainer(StepTrainer):
+    """Minimise a `SemiSupervisedObjective` over two-stream batches, by counted steps as `StepTrainer` takes them.
 
     Args:
         device: where the networks live.
@@ -65,116 +58,34 @@ class SemiSupervisedTrainer(Trainer):
             device,
             max_epochs,
             train_data_loader,
+            network,
+            optimizer,
             epoch_length=epoch_length,
+            seed=seed,
+            gradient_norm=gradient_norm,
+            patience=patience,
             amp=amp,
-            decollate=False,
-            handlers=train_handlers,
+            train_handlers=train_handlers,
         )
-        self.network, self.teacher, self.optimizer, self.objective = network, teacher, optimizer, objective
-        self.seed, self.warm_up, self.power = seed, warm_up, power
-        self.gradient_norm, self.patience = gradient_norm, patience
-        self.batches = train_data_loader
-        self._failures = 0
-        for group in optimizer.param_groups:
-            group.setdefault("initial_lr", group["lr"])
+        self.teacher, self.objective, self.warm_up, self.power = teacher, objective, warm_up, power
 
-    @property
-    def total_steps(self) -> int:
-        """Steps of the whole run."""
-        return int(self.state.max_epochs * self.state.epoch_length)
+    def networks(self) -> dict[str, nn.Module]:
+        """The student as ``network``, and the teacher."""
+        return {**super().networks(), "teacher": self.teacher}
 
-    def run(self) -> None:  # type: ignore[override]
-        """Train from the current step to the last; every rank starts from the weights of rank 0."""
-        if dist.is_initialized():
-            for tensor in [*self.network.state_dict().values(), *self.teacher.state_dict().values()]:
-                dist.broadcast(tensor, src=0)
-        self.batches.start = self.state.iteration
-        if self.state.iteration < self.total_steps:
-            super().run()
-
-    def state_of_run(self) -> dict[str, Any]:
-        """Everything a resumed run needs, as tensors and plain values."""
-        return {
-            "step": self.state.iteration,
-            "epoch_length": self.state.epoch_length,
-            "network": self.network.state_dict(),
-            "teacher": self.teacher.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict() if self.scaler else {},
-        }
-
-    def resume(self, state: dict[str, Any]) -> None:
-        """Continue after the last whole epoch of `state_of_run`."""
-        self.network.load_state_dict(state["network"])
-        self.teacher.load_state_dict(state["teacher"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.scaler and state["scaler"]:
-            self.scaler.load_state_dict(state["scaler"])
-        self.state.iteration = int(state["step"])
-        self.state.epoch = self.state.iteration // int(self.state.epoch_length)
-
-    def _rate(self, step: int) -> float:
-        """Factor on the initial learning rate at ``step``."""
+    def rate(self, step: int) -> float:
+        """Rising over the first ``warm_up`` of the run, then falling to 0."""
         progress = step / max(1, self.total_steps)
         rising = min(1.0, (step + 1) / max(1.0, self.warm_up * self.total_steps))
         return float(rising * (1 - progress) ** self.power)
 
-    def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Any]:
-        step = self.state.iteration - 1  # ignite counts the running iteration from 1
-        torch.manual_seed(_mixed(self.seed, step, self.state.rank))
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * self._rate(step)
+    def terms(self, batch: dict[str, Any], step: int) -> dict[str, Tensor]:
+        """The terms of the objective."""
         device = self.state.device
-        batch = {name: {key: value.to(device) for key, value in part.items()} for name, part in batchdata.items()}
-        self.network.train()
-        self.teacher.train()
-        self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device.type, enabled=self.amp):
-            terms = self.objective(
-                self.network, self.teacher, batch["labelled"], batch.get("unlabelled"), step / self.total_steps
-            )
-            loss = torch.stack(list(terms.values())).sum()
-        finite = self._step(loss)
-        if finite:
-            self.teacher.update(self.network, step)
-        engine.fire_event(IterationEvents.MODEL_COMPLETED)
-        return {"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}}
+        there = {name: {key: value.to(device) for key, value in part.items()} for name, part in batch.items()}
+        progress = step / self.total_steps
+        return self.objective(self.network, self.teacher, there["labelled"], there.get("unlabelled"), progress)
 
-    def _step(self, loss: Tensor) -> bool:
-        """Move the student one step unless the loss or its gradient is not finite on some rank."""
-        scaler = self.scaler if self.amp else None
-        (scaler.scale(loss) if scaler else loss).backward()
-        _average_over_ranks(self.network)  # before unscaling, so that all ranks find the same overflow
-        if scaler:
-            scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_norm)
-        finite = bool(torch.isfinite(norm))
-        if scaler:
-            scaler.step(self.optimizer)
-            scaler.update()
-        elif finite:
-            self.optimizer.step()
-        self._failures = 0 if finite else self._failures + 1
-        if self._failures >= self.patience:
-            raise DivergedError(
-                f"step {self.state.iteration}: loss or gradient not finite in {self._failures} steps running; "
-                "lower the learning rate or look for broken intensities with medfs segment --stats on one case"
-            )
-        return finite
-
-
-def _average_over_ranks(network: nn.Module) -> None:
-    """Replace each gradient by its mean over the ranks; a parameter without one counts as zero."""
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    for parameter, mean in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-        parameter.grad = mean.view_as(parameter).clone()
-
-
-def _mixed(seed: int, step: int, rank: int) -> int:
-    """One 63-bit seed out of three counters."""
-    return (seed * 1_000_003 + step * 10_007 + rank) % (2**63)
+    def moved(self, step: int) -> None:
+        """The teacher follows."""
+        self.teacher.update(self.network, step)

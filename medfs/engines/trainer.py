@@ -1,0 +1,182 @@
+"""One step after another, counted: what the trainers of medfs share."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from monai.engines import Trainer
+from monai.engines.utils import IterationEvents
+from torch import Tensor, nn
+
+from medfs.errors import DivergedError
+
+
+class Batches(Protocol):
+    """The batches of a whole run; iterating begins at the step ``start``."""
+
+    start: int
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class StepTrainer(Trainer):
+    """Minimise a sum of terms over batches that are counted from the first step of the run.
+
+    Each step draws its random numbers from ``(seed, step)``, so a run resumed at a step repeats the uninterrupted one
+    bit for bit on a CPU. Gradients are averaged over the ranks of a distributed run by the trainer itself, which
+    leaves a method free to call any part of the network any number of times. A step without a finite loss or gradient
+    changes nothing.
+
+    Args:
+        device: where the networks live.
+        max_epochs: epochs; an epoch is a stretch between two checkpoints.
+        train_data_loader: the batches of the whole run.
+        network: what is trained, on ``device``.
+        optimizer: over its parameters.
+        epoch_length: steps per epoch.
+        seed: seed of the steps' random numbers.
+        gradient_norm: larger gradients are scaled down to this norm.
+        patience: consecutive steps without a finite loss after which training stops.
+        amp: mixed precision, on a GPU.
+        train_handlers: MONAI or ignite handlers.
+
+    Raises:
+        DivergedError: ``patience`` consecutive steps gave no finite loss.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        max_epochs: int,
+        train_data_loader: Batches,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        epoch_length: int,
+        seed: int,
+        gradient_norm: float,
+        patience: int,
+        amp: bool,
+        train_handlers: Sequence[Any] | None,
+    ) -> None:
+        super().__init__(
+            device,
+            max_epochs,
+            train_data_loader,
+            epoch_length=epoch_length,
+            amp=amp,
+            decollate=False,
+            handlers=train_handlers,
+        )
+        self.network, self.optimizer, self.batches = network, optimizer, train_data_loader
+        self.seed, self.gradient_norm, self.patience = seed, gradient_norm, patience
+        self._failures = 0
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+
+    @abstractmethod
+    def rate(self, step: int) -> float:
+        """Factor on the initial learning rate at a step."""
+
+    @abstractmethod
+    def terms(self, batch: Any, step: int) -> dict[str, Tensor]:
+        """What a batch adds to the loss, by name; the batch is not on the device yet."""
+
+    def moved(self, step: int) -> None:
+        """Called after each step that changed the network. Default: nothing."""
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Everything with weights, by its name in a checkpoint."""
+        return {"network": self.network}
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return int(self.state.max_epochs * self.state.epoch_length)
+
+    def run(self) -> None:  # type: ignore[override]
+        """Train from the current step to the last; every rank starts from the weights of rank 0."""
+        if dist.is_initialized():
+            for network in self.networks().values():
+                for tensor in network.state_dict().values():
+                    dist.broadcast(tensor, src=0)
+        self.batches.start = self.state.iteration
+        if self.state.iteration < self.total_steps:
+            super().run()
+
+    def state_of_run(self) -> dict[str, Any]:
+        """Everything a resumed run needs, as tensors and plain values."""
+        return {
+            "step": self.state.iteration,
+            "epoch_length": self.state.epoch_length,
+            **{name: network.state_dict() for name, network in self.networks().items()},
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict() if self.scaler else {},
+        }
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Continue after the last whole epoch of `state_of_run`."""
+        for name, network in self.networks().items():
+            network.load_state_dict(state[name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scaler and state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        self.state.iteration = int(state["step"])
+        self.state.epoch = self.state.iteration // int(self.state.epoch_length)
+
+    def _iteration(self, engine: Any, batchdata: Any) -> dict[str, Any]:
+        step = self.state.iteration - 1  # ignite counts the running iteration from 1
+        torch.manual_seed(_mixed(self.seed, step, self.state.rank))
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * self.rate(step)
+        for network in self.networks().values():
+            network.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self.state.device.type, enabled=self.amp):
+            terms = self.terms(batchdata, step)
+            loss = torch.stack(list(terms.values())).sum()
+        if self._step(loss):
+            self.moved(step)
+        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        return {"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}}
+
+    def _step(self, loss: Tensor) -> bool:
+        """Move the network one step unless the loss or its gradient is not finite on some rank."""
+        scaler = self.scaler if self.amp else None
+        (scaler.scale(loss) if scaler else loss).backward()
+        _average_over_ranks(self.network)  # before unscaling, so that all ranks find the same overflow
+        if scaler:
+            scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_norm)
+        finite = bool(torch.isfinite(norm))
+        if scaler:
+            scaler.step(self.optimizer)
+            scaler.update()
+        elif finite:
+            self.optimizer.step()
+        self._failures = 0 if finite else self._failures + 1
+        if self._failures >= self.patience:
+            raise DivergedError(
+                f"step {self.state.iteration}: loss or gradient not finite in {self._failures} steps running; "
+                "lower the learning rate or look for broken intensities with medfs segment --stats on one case"
+            )
+        return finite
+
+
+def _average_over_ranks(network: nn.Module) -> None:
+    """Replace each gradient by its mean over the ranks; a parameter without one counts as zero."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for parameter, mean in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        parameter.grad = mean.view_as(parameter).clone()
+
+
+def _mixed(seed: int, step: int, rank: int) -> int:
+    """One 63-bit seed out of three counters."""
+    return (seed * 1_000_003 + step * 10_007 + rank) % (2**63)
