@@ -8,6 +8,7 @@ import numpy as np
 
 from medfs.errors import InputError
 from medfs.io import Volume
+from medfs.io.folds import PublishedFolds as PublishedFolds
 from medfs.io.names import safe_name
 from preprocessing.steps import Step
 
@@ -48,33 +49,6 @@ class RawCase:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", safe_name(self.name))
-
-
-@dataclass(frozen=True)
-class PublishedFolds:
-    """Published folds of a dataset.
-
-    Attributes:
-        cases: all cases in the order that the folds count them by.
-        members: for each fold the places of its cases; the last one is the support.
-    """
-
-    cases: tuple[str, ...]
-    members: tuple[tuple[int, ...], ...]
-
-    @classmethod
-    def consecutive(cls, cases: tuple[str, ...], length: int) -> "PublishedFolds":
-        """The folds of the few-shot papers: ``length`` queries and the next case as support, the first after the last.
-
-        >>> PublishedFolds.consecutive(("a", "b", "c", "d"), 2).named()
-        [['a', 'b', 'c'], ['c', 'd', 'a']]
-        """
-        starts = range(0, len(cases), length)
-        return cls(cases, tuple((*range(s, min(s + length, len(cases))), (s + length) % len(cases)) for s in starts))
-
-    def named(self) -> list[list[str]]:
-        """The case names of each fold."""
-        return [[self.cases[place] for place in fold] for fold in self.members]
 
 
 @dataclass(frozen=True, eq=False)
