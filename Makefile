@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+CALLS ?= 100000
 SOURCES := setup.cfg setup.py pyproject.toml constraints.txt $(wildcard csrc/*)
 HEADER := os.path.join(sysconfig.get_path("include"), "Python.h")
 
@@ -14,7 +15,7 @@ help:
 	@echo 'make demo      train, segment, score and export on synthetic torsos'
 	@echo 'make test      the tests of a few minutes; make test-all for every one'
 	@echo 'make lint      style, types, layers, spelling'
-	@echo 'make sanitize  the C++ core under the address and undefined-behaviour sanitizers'
+	@echo 'make sanitize  the C++ core under the address and undefined-behaviour sanitizers, CALLS=100000 random volumes'
 	@echo 'make install   only set up $(VENV)'
 	@echo 'make clean     remove what these made'
 
@@ -41,7 +42,7 @@ sanitize:
 	@mkdir -p build
 	$(CXX) -std=c++17 -O1 -g -ffp-contract=off -Wall -Wextra -fsanitize=address,undefined -fno-sanitize-recover=all \
 		csrc/test_felzenszwalb.cpp -o build/sanitize_felzenszwalb
-	build/sanitize_felzenszwalb
+	build/sanitize_felzenszwalb $(CALLS)
 
 $(INSTALLED): $(SOURCES)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "medfs needs Python 3.11 or later;" \
