@@ -39,6 +39,7 @@ from medfs.anatomy.color_table import color_table_rows as color_table_rows
 from medfs.anatomy.label_sets import custom_label_set as custom_label_set
 from medfs.anatomy.label_sets import label_set as label_set
 from medfs.anatomy.label_sets import label_set_names as label_set_names
+from medfs.anatomy.label_sets import nameless_label_set as nameless_label_set
 from medfs.anatomy.label_sets import resolve_label_set as resolve_label_set
 from medfs.anatomy.names import find_organ as find_organ
 from medfs.anatomy.structures import Code as Code

@@ -1,11 +1,14 @@
 """Label sets: those of the datasets medfs knows, and a user's own."""
 
 from collections.abc import Sequence
+from colorsys import hsv_to_rgb
 
 from medfs.anatomy.names import find_organ
-from medfs.anatomy.structures import LabelSet
+from medfs.anatomy.structures import Code, LabelSet, Organ
 from medfs.anatomy.table import known_organs, shipped_label_sets
 from medfs.errors import UsageError
+
+_GOLDEN_RATIO = 0.6180339887  # as a step of hue, it keeps any number of colours apart
 
 
 def label_set_names() -> tuple[str, ...]:
@@ -59,6 +62,21 @@ def custom_label_set(names: Sequence[str]) -> LabelSet:
     if repeated is not None:
         raise UsageError(f"label set: two names mean {repeated}; every structure needs one label value")
     return LabelSet("custom", tuple(organs))
+
+
+def nameless_label_set(count: int) -> LabelSet:
+    """``organ_1`` to ``organ_<count>`` for label values whose meaning nobody has said; tissue of some kind in exports.
+
+    >>> nameless_label_set(2).names
+    ('background', 'organ_1', 'organ_2')
+    """
+    tissue = Code("SCT", "85756007", "Tissue")
+    organs = [find_organ("background")]
+    for value in range(1, count + 1):
+        red, green, blue = (round(255 * part) for part in hsv_to_rgb(value * _GOLDEN_RATIO % 1, 0.6, 0.9))
+        name, title = f"organ_{value}", f"Organ {value}"
+        organs.append(Organ(name, title, (), (red, green, blue), tissue, tissue, None, shape="", location=""))
+    return LabelSet("nameless", tuple(organs))
 
 
 def resolve_label_set(labels: str | Sequence[str]) -> LabelSet:

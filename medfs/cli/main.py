@@ -14,6 +14,7 @@ from medfs.cli.demo import demo
 from medfs.cli.episodes import episodes
 from medfs.cli.evaluate import evaluate
 from medfs.cli.export import export
+from medfs.cli.fewshot import fewshot
 from medfs.cli.segment import segment
 from medfs.cli.supervoxels import supervoxels
 from medfs.cli.text import text_app
@@ -49,7 +50,7 @@ def medfs_command(
     """Segment 3D medical images from few labels: train, segment a folder, evaluate, export."""
 
 
-for command in (train, segment, evaluate, export, supervoxels, episodes, demo, convert_checkpoint):
+for command in (train, segment, fewshot, evaluate, export, supervoxels, episodes, convert_checkpoint, demo):
     app.command()(command)
 app.add_typer(text_app, name="text")
 app.add_typer(bundle_app, name="bundle")

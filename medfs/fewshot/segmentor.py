@@ -173,10 +173,16 @@ class SupportedSegmentor(nn.Module):
         The organs are N episodes that share the features of a query.
         """
         support = tuple(self.get_buffer(f"support_{level}") for level in range(self.levels))
+        head, masks = self.segmentor.head, self.masks
+        prototypes = None if len(self.segmentor.plugins) else head.extract(support, masks)
         found = []
         for index in range(len(query[0])):
-            shared = tuple(stage[index].expand(len(self.masks), *stage.shape[1:]) for stage in query)
-            found.append(self.segmentor.match(shared, support, self.masks).probability[:, 1])
+            shared = tuple(stage[index].expand(len(masks), *stage.shape[1:]) for stage in query)
+            if prototypes is None:  # a plug-in may change the supports by what it sees in the query
+                prediction = self.segmentor.match(shared, support, masks)
+            else:
+                prediction = head.match(shared, support, masks, prototypes)
+            found.append(prediction.probability[:, 1])
         return resize(torch.stack(found), size)
 
 

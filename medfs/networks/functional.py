@@ -87,3 +87,31 @@ def mask_on_grid(mask: Tensor, size: Sequence[int]) -> Tensor:
     half = share >= 0.5
     most = (share == share.amax(dim=1, keepdim=True)) & (share > 0)
     return torch.where(half.any(dim=1, keepdim=True), half, most).unflatten(1, size)
+
+
+def values_under(features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Features at the voxels of a finer mask, interpolated linearly there and nowhere else.
+
+    The same values as :func:`resize` to the grid of the mask gives, corners aligned, without ever holding that grid.
+
+    Args:
+        features: (B, C, *s).
+        mask: (B, *S), bool, over the same field of view.
+
+    Returns:
+        (B, C, n) in the order of the voxels, n being the largest count in the batch and at least 1, and (B, n), false
+        where an item has fewer.
+
+    >>> values_under(torch.tensor([[[[0.0, 1.0]]]]), torch.tensor([[[True, True, False]]]))[0]
+    tensor([[[0.0000, 0.5000]]])
+    """
+    flat, size = mask.flatten(1), mask.shape[1:]
+    count = max(1, int(flat.sum(dim=1).max()))
+    places = flat.byte().argsort(dim=1, descending=True, stable=True)[:, :count]
+    valid = flat.gather(1, places)
+    axes = torch.unravel_index(places, size)
+    # grid_sample wants the last axis first and counts from -1, the first sample, to 1, the last
+    grid = torch.stack([2 * i / max(1, n - 1) - 1 for i, n in zip(axes, size, strict=True)][::-1], dim=-1)
+    grid = grid.view(len(mask), *[1] * (len(size) - 1), count, len(size)).to(features.dtype)
+    values = F.grid_sample(features, grid, mode="bilinear", padding_mode="border", align_corners=True)
+    return values.flatten(2), valid

@@ -167,5 +167,5 @@ def test_arguments_of_the_head_are_in_the_file(tmp_path):
 
 def test_what_a_file_cannot_describe_is_not_written(tmp_path):
     for segmentor in (network(plugins=[EpisodePlugin()]), network()):
-        with pytest.raises(UsageError, match="plug-ins|not a part of medfs"):
+        with pytest.raises(UsageError, match=r"plug-ins|not a part of medfs"):
             save_segmentor(tmp_path / "file.safetensors", segmentor)

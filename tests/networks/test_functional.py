@@ -1,10 +1,11 @@
 """Means, similarities and masks of the few-shot heads."""
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 
-from medfs.networks.functional import cosine_map, mask_on_grid, resize
+from medfs.networks.functional import cosine_map, mask_on_grid, resize, values_under
 
 
 def test_the_cosine_is_torchs_at_every_place_and_for_every_prototype():
@@ -35,6 +36,20 @@ def test_an_object_smaller_than_a_place_stays_and_nothing_stays_nothing():
     coarse = mask_on_grid(mask, (2, 2, 2))
     assert coarse[0].nonzero().tolist() == [[0, 0, 0]]
     assert not coarse[1].any()
+
+
+@pytest.mark.parametrize(
+    ("small", "large"), [((4, 5), (13, 20)), ((3, 4, 2), (9, 8, 7)), ((3, 3), (3, 3)), ((2, 1), (5, 1))]
+)
+def test_values_under_a_mask_are_those_of_the_resized_features(small, large):
+    features = torch.randn(3, 6, *small)
+    mask = torch.rand(3, *large, generator=torch.Generator().manual_seed(1)) > 0.6
+    mask[1] = False
+    values, valid = values_under(features, mask)
+    everywhere = resize(features, large)
+    for item in range(3):
+        torch.testing.assert_close(values[item][:, valid[item]], everywhere[item][:, mask[item]], rtol=1e-4, atol=1e-5)
+    assert not valid[1].any()
 
 
 def test_resizing_keeps_the_corners():

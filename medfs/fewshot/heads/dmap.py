@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from medfs.errors import UsageError
 from medfs.fewshot.heads.base import EpisodeHead
 from medfs.losses import FocalLoss
-from medfs.networks.functional import cosine_map, foreground_probability, mask_on_grid, resize
+from medfs.networks.functional import cosine_map, foreground_probability, mask_on_grid, resize, values_under
 from medfs.networks.reductions import ImageScalars, PointwiseConv
 from medfs.types import Features, Prediction, Prototypes
 
@@ -39,8 +39,8 @@ class DMAPHead(EpisodeHead):
             and keeps those above it in evaluation mode.
         tau: the fixed threshold.
         softness: width of that logistic function, in units of the cosine.
-        pool: ``"image"`` brings the features to the grid of the mask, ``"feature"`` the mask to that of the features,
-            which is what fits into memory for volumes.
+        pool: ``"image"`` interpolates the features at the foreground of the mask, ``"feature"`` brings the mask to the
+            grid of the features, which takes far less memory for volumes.
         hidden: width of the layer before the thresholds.
         gamma: exponent of the focal loss.
         class_weights: of background and foreground in it.
@@ -128,12 +128,11 @@ class DMAPHead(EpisodeHead):
         """Features (B, K, C, n) of a level and which of them are foreground (B, K, n)."""
         batch, shots = mask.shape[:2]
         features = self.reduce[level](support[level].flatten(0, 1))
-        flat = mask.flatten(0, 1)
-        if self.pool == "image":
-            features = resize(features, mask.shape[2:])
-        else:
-            flat = mask_on_grid(flat, features.shape[2:])
-        return features.flatten(2).unflatten(0, (batch, shots)), flat.flatten(1).unflatten(0, (batch, shots))
+        on_grid = mask.flatten(0, 1)
+        if self.pool == "feature":
+            on_grid = mask_on_grid(on_grid, features.shape[2:])
+        values, foreground = values_under(features, on_grid)
+        return values.unflatten(0, (batch, shots)), foreground.unflatten(0, (batch, shots))
 
     def _prototype(self, features: Tensor, foreground: Tensor) -> Prototypes:
         mean = _mean_of_shots(features, foreground.to(features.dtype))

@@ -1,0 +1,145 @@
+"""``medfs fewshot``: a folder segmented from one labelled scan, or a few."""
+
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from medfs.anatomy import LabelSet
+    from medfs.fewshot import FewShotSegmentor
+    from medfs.inference import CaseRecord
+    from medfs.inference.working_grid import LabelledScan
+    from medfs.metrics import OrganScore
+
+
+_MOST_LABELS = 255
+
+
+class Modality(StrEnum):
+    """How intensities are brought to the network."""
+
+    mr = "mr"
+    ct = "ct"
+
+
+def fewshot(
+    support: Annotated[list[Path], typer.Option(help="A labelled scan; repeat it for more.")],
+    support_mask: Annotated[list[Path], typer.Option(help="Its label map; as many as scans, in the same order.")],
+    query: Annotated[list[str], typer.Option(help="Scans to segment, a folder of them or a pattern.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; made if missing.")],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="A trained network, e.g. from medfs convert-checkpoint.")
+    ] = None,
+    head: Annotated[str, typer.Option(help="Method, where there is no checkpoint: dmap.")] = "dmap",
+    labels: Annotated[
+        str, typer.Option(help="What the label values mean: a label set, or the organs from value 1 on.")
+    ] = "",
+    organs: Annotated[str, typer.Option(help="Look for these organs only, e.g. liver,spleen.")] = "",
+    modality: Annotated[Modality, typer.Option(help="MR, or CT in Hounsfield units.")] = Modality.mr,
+    size: Annotated[int, typer.Option(help="Pixels along the longer side of the first support's slices.")] = 256,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Set each organ's threshold on the supports; always without checkpoint.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    slicer: Annotated[bool, typer.Option("--slicer", help="Also write .seg.nrrd for 3D Slicer.")] = False,
+    preview: Annotated[bool, typer.Option("--preview", help="Also write a PNG of three planes.")] = False,
+    stats: Annotated[bool, typer.Option("--stats", help="Also write statistics.csv with volumes.")] = False,
+    html: Annotated[bool, typer.Option("--html", help="Also write report.html: outcomes, volumes, previews.")] = False,
+) -> int:
+    """Segment scans from one labelled scan, or a few; each result lies on the grid of its scan.
+
+    With several supports each is first segmented from the others and the Dice is printed: that much can be expected.
+    Without --labels the organs are called organ_1, organ_2, ... Files and exit codes are those of `medfs segment`.
+    """
+    from medfs.errors import UsageError
+
+    if len(support) != len(support_mask):
+        raise UsageError(f"{len(support)} --support and {len(support_mask)} --support-mask; expected one mask a scan")
+    if output.resolve() in {Path(item).resolve() for item in query}:
+        raise UsageError(f"{output}: is an input folder; choose another one for the results")
+    from rich.console import Console
+
+    from medfs.io import find_images
+
+    cases = find_images(query)
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print(f"{len(cases)} {'case' if len(cases) == 1 else 'cases'} to segment; reading the supports ...")
+
+    from medfs.inference import FolderRun
+    from medfs.inference.fewshot import FewShotSegmenter, leave_one_out
+    from medfs.inference.segmenter import pick_device
+    from medfs.inference.working_grid import LabelledScan
+    from medfs.io.names import unique_case_names
+
+    scans = [LabelledScan.read(*pair) for pair in zip(support, support_mask, strict=True)]
+    label_set = _label_set(labels, scans)
+    options: dict[str, Any] = {
+        "organs": _organs(organs),
+        "size": size,
+        "modality": modality.value,
+        "device": pick_device(device),
+        "calibrate": calibrate or checkpoint is None,
+    }
+    segmentor = _segmentor(checkpoint, head, console)
+    segmenter = FewShotSegmenter(segmentor, scans, label_set, **options)
+    if len(scans) > 1:
+        named = dict(zip(unique_case_names(support), scans, strict=True))
+        _print_expected(leave_one_out(segmentor, named, label_set, **options))
+    run = FolderRun(segmenter, output, slicer=slicer, preview=preview, statistics=stats, page=html)
+    return int(run.run(cases, _reporter(len(cases), console)))
+
+
+def _segmentor(checkpoint: Path | None, head: str, console: "Console") -> "FewShotSegmentor":
+    from medfs.fewshot import load_segmentor
+    from medfs.inference.fewshot import UNTRAINED, untrained_segmentor
+
+    if checkpoint is not None:
+        return load_segmentor(checkpoint)
+    console.print(UNTRAINED, markup=False)
+    return untrained_segmentor(head)
+
+
+def _reporter(count: int, console: "Console") -> Callable[["CaseRecord"], None]:
+    """One line for each finished case, with a bar below on a terminal."""
+    from rich.progress import track
+
+    places = iter(track(range(count), "segmenting", console=console, disable=not console.is_terminal))
+
+    def report(record: "CaseRecord") -> None:
+        outcome = record.error or f"{record.seconds:.1f} s" + "".join(f"; {line}" for line in record.warnings)
+        console.print(f"[{next(places) + 1}/{count}] {record.case}: {record.status}, {outcome}", markup=False)
+
+    return report
+
+
+def _label_set(labels: str, scans: list["LabelledScan"]) -> "LabelSet":
+    from medfs.anatomy import nameless_label_set, resolve_label_set
+    from medfs.errors import UsageError
+
+    if labels:
+        return resolve_label_set(labels)
+    highest = max(int(scan.labels.array.max()) for scan in scans)
+    if highest > _MOST_LABELS:
+        raise UsageError(f"label value {highest}: too many organs; expected at most {_MOST_LABELS}")
+    return nameless_label_set(highest)
+
+
+def _organs(names: str) -> list[str] | None:
+    from medfs.anatomy import find_organ
+
+    wanted = [name.strip() for name in names.split(",")] if names else []
+    return [name if name.startswith("organ_") else find_organ(name).name for name in wanted] or None
+
+
+def _print_expected(rows: list["OrganScore"]) -> None:
+    """The leave-one-out Dice, a line for each organ."""
+    typer.echo("Dice of each support segmented from the others:")
+    for organ in dict.fromkeys(row.organ for row in rows):
+        scores = {row.case: row.dice for row in rows if row.organ == organ}
+        each = ", ".join(f"{case} {dice:.3f}" for case, dice in scores.items())
+        typer.echo(f"  {organ}: mean {sum(scores.values()) / len(scores):.3f} ({each})")

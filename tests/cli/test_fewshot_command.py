@@ -1,0 +1,148 @@
+"""``medfs fewshot``: one labelled scan and a folder in, label maps out."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slicerio
+import torch
+from reference_vectors import load_case
+
+from medfs.anatomy import label_set
+from medfs.errors import ExitCode
+from medfs.io import Volume, read_image, read_labels, write_image, write_labels
+from medfs.phantom import phantom_case
+
+SIZE = ["--size", 32]
+ORGANS = {1: "liver", 2: "right_kidney", 3: "left_kidney", 4: "spleen"}
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    """Labelled phantoms; queries/ holds two other ones."""
+    folder = tmp_path_factory.mktemp("scans")
+    (folder / "queries").mkdir()
+    for seed, name in enumerate(("a", "b", "queries/c", "queries/d")):
+        case = phantom_case(seed, spacing_mm=14.0, modality="mr")
+        values = [(case.labels == label_set("amos").names.index(organ), value) for value, organ in ORGANS.items()]
+        labels = np.select(*map(list, zip(*values, strict=True)), 0).astype(np.uint8)
+        write_image(folder / f"{name}.nii.gz", case.image, Volume.from_array(case.image, case.affine))
+        if "/" not in name:
+            write_labels(folder / f"{name}_labels.nii.gz", labels, Volume.from_array(labels, case.affine))
+    return folder
+
+
+def given(scans, *names):
+    return [part for name in names for part in support(scans, name)]
+
+
+def support(scans, name):
+    return ["--support", scans / f"{name}.nii.gz", "--support-mask", scans / f"{name}_labels.nii.gz"]
+
+
+def test_one_support_segments_a_folder_and_says_what_no_training_means(medfs, scans, tmp_path):
+    code, out, err = medfs(
+        "fewshot",
+        *given(scans, "a"),
+        "--query",
+        scans / "queries",
+        "-o",
+        tmp_path,
+        *SIZE,
+        "--labels",
+        "chaos",
+        "--slicer",
+    )
+    assert (code, out) == (ExitCode.OK, "")
+    first, notice, *lines = err.splitlines()
+    assert first == "2 cases to segment; reading the supports ..."
+    assert notice.startswith("no --checkpoint: the network is untrained.")
+    assert [line.partition(", ")[0] for line in lines] == ["[1/2] c: done", "[2/2] d: done"]
+    labels = read_labels(tmp_path / "c_seg.nii.gz")
+    assert labels.array.shape == read_image(scans / "queries" / "c.nii.gz").array.shape
+    assert set(np.unique(labels.array)) <= {0, *ORGANS}
+    assert labels.array.any()
+    segments = slicerio.read_segmentation(str(tmp_path / "c.seg.nrrd"))["segments"]
+    assert [segment["name"] for segment in segments] == ["Liver", "Right kidney", "Left kidney", "Spleen"]
+
+
+def test_with_two_supports_what_can_be_expected_comes_first(medfs, scans, tmp_path):
+    code, out, _ = medfs(
+        "fewshot", *given(scans, "a", "b"), "--query", scans / "queries" / "c.nii.gz", "-o", tmp_path, *SIZE,
+        "--labels", "chaos", "--organs", "liver, spleen", "--stats",
+    )  # fmt: skip
+    assert code == ExitCode.OK
+    title, *lines = out.splitlines()
+    assert title == "Dice of each support segmented from the others:"
+    assert [line.split(":")[0].strip() for line in lines] == ["liver", "spleen"]
+    assert all("(a 0." in line and ", b 0." in line for line in lines)
+    assert set(np.unique(read_labels(tmp_path / "c_seg.nii.gz").array)) <= {0, 1, 4}
+    assert {row["organ"] for row in csv.DictReader((tmp_path / "statistics.csv").open())} == set(ORGANS.values())
+
+
+def test_organs_need_no_name(medfs, scans, tmp_path):
+    query = scans / "queries" / "c.nii.gz"
+    code, _, _ = medfs(
+        "fewshot", *given(scans, "a"), "--query", query, "-o", tmp_path, *SIZE, "--slicer", "--organs", "organ_1"
+    )
+    assert code == ExitCode.OK
+    segments = slicerio.read_segmentation(str(tmp_path / "c.seg.nrrd"))["segments"]
+    assert [segment["name"] for segment in segments] == [f"Organ {value}" for value in ORGANS]
+
+
+def test_a_bad_query_does_not_stop_the_others(medfs, scans, tmp_path):
+    (tmp_path / "bad.nii.gz").write_bytes(b"no scan")
+    code, _, err = medfs(
+        "fewshot", *given(scans, "a"), "--query", tmp_path / "bad.nii.gz", "--query", scans / "queries" / "c.nii.gz",
+        "-o", tmp_path / "out", *SIZE,
+    )  # fmt: skip
+    assert code == ExitCode.SOME_FAILED
+    assert "[1/2] bad: failed, bad.nii.gz: " in err
+    assert "[2/2] c: done" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "code"),
+    [
+        (["--support", "a.nii.gz"], "2 --support and 1 --support-mask; expected one mask a scan", ExitCode.USAGE),
+        (["--labels", "liver"], "label value 4 has no name", ExitCode.USAGE),
+        (["--labels", "chaos", "--organs", "aorta"], "no support shows aorta; they show liver, right", ExitCode.USAGE),
+        (["--head", "panet"], "no head 'panet'; expected one of dmap", ExitCode.USAGE),
+        (["--checkpoint", "none.safetensors"], "none.safetensors: cannot be read", ExitCode.SOME_FAILED),
+        (["--query", "none.nii"], "none.nii: no such file or folder", ExitCode.USAGE),
+        (["--device", "gpu"], "no device 'gpu' here", ExitCode.USAGE),
+    ],
+)
+def test_wrong_calls_are_one_line(medfs, scans, tmp_path, arguments, said, code):
+    outcome = medfs("fewshot", *given(scans, "a"), "--query", scans / "queries", "-o", tmp_path / "out", *arguments)
+    assert outcome.code == code
+    line = outcome.err.splitlines()[-1]
+    assert line.startswith("medfs: ")
+    assert said in line
+    assert "Traceback" not in outcome.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mask_of_another_grid_is_refused(medfs, scans, tmp_path):
+    labels = read_labels(scans / "a_labels.nii.gz")
+    write_labels(tmp_path / "other.nii.gz", labels.array[1:], Volume.from_array(labels.array[1:], labels.affine))
+    outcome = medfs(
+        "fewshot", "--support", scans / "a.nii.gz", "--support-mask", tmp_path / "other.nii.gz",
+        "--query", scans / "queries", "-o", tmp_path / "out",
+    )  # fmt: skip
+    assert outcome.code == ExitCode.SOME_FAILED
+    assert "other.nii.gz and a.nii.gz: shapes" in outcome.err.splitlines()[-1]
+
+
+def test_reference_dmap_checkpoint_segments_a_scan(medfs, reference: Path, scans, tmp_path):
+    torch.save(load_case(reference, "dmap").parameters, tmp_path / "released.pth")
+    network = tmp_path / "dmap.safetensors"
+    medfs("convert-checkpoint", "--from", "dmap", tmp_path / "released.pth", "-o", network)
+    code, _, err = medfs(
+        "fewshot", *given(scans, "a"), "--query", scans / "queries" / "c.nii.gz", "-o", tmp_path / "out", "--size", 32,
+        "--checkpoint", network,
+    )  # fmt: skip
+    assert code == ExitCode.OK
+    assert "untrained" not in err
+    assert (tmp_path / "out" / "c_seg.nii.gz").exists()

@@ -1,0 +1,170 @@
+"""Scans segmented from labelled ones: geometry, choice of organs, decisions."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from medfs.anatomy import custom_label_set
+from medfs.errors import InputError, UsageError
+from medfs.fewshot import FewShotSegmentor
+from medfs.fewshot.heads import EpisodeHead
+from medfs.inference.fewshot import FewShotSegmenter, leave_one_out, untrained_segmentor
+from medfs.inference.working_grid import LabelledScan, WorkingGrid
+from medfs.io import Volume, write_image, write_labels
+from medfs.types import Prediction, Prototypes
+
+LABELS = custom_label_set(["liver", "spleen"])
+BRIGHTNESS = {1: 60.0, 2: 100.0}
+
+
+class RawEncoder(nn.Module):
+    """The image itself at every other pixel."""
+
+    spatial_dims, out_channels = 2, (1,)
+
+    def forward(self, image):
+        return (image,)
+
+
+class BrightnessHead(EpisodeHead):
+    """Foreground is what is as bright as the organ in the support."""
+
+    def extract(self, support, mask):
+        weight = mask[:, :, None].float()
+        total = (support[0] * weight).sum(dim=(1, 3, 4)) / weight.sum(dim=(1, 3, 4))
+        return (Prototypes(total[:, None]),)
+
+    def match(self, query, support, mask, prototypes):
+        distance = (query[0][:, 0] - prototypes[0].foreground[:, 0, :1, None]).abs()
+        return Prediction.of_foreground(torch.sigmoid(12 - 20 * distance))
+
+
+def segmentor():
+    return FewShotSegmentor(RawEncoder(), BrightnessHead()).eval()
+
+
+def scan(codes="LAS", spacing_mm=(4.0, 4.0, 8.0), shift_mm=0.0, organs=(1, 2)):
+    """Two boxes in a body of 200 x 160 x 240 mm, stored in any axis order and spacing."""
+    shape = tuple(round(length / s) for length, s in zip((200, 160, 240), spacing_mm, strict=True))
+    affine = np.diag([*spacing_mm, 1.0])
+    places = np.stack(
+        np.meshgrid(*[(np.arange(n) + 0.5) * s for n, s in zip(shape, spacing_mm, strict=True)], indexing="ij")
+    )
+    labels = np.zeros(shape, np.uint8)
+    boxes = {1: ((30, 100), (40, 120), (80, 180)), 2: ((130, 170), (60, 100), (120, 200))}
+    for value in organs:
+        inside = [
+            (axis > low + shift_mm) & (axis < high + shift_mm)
+            for axis, (low, high) in zip(places, boxes[value], strict=True)
+        ]
+        labels[np.logical_and.reduce(inside)] = value
+    image = np.select([labels == value for value in BRIGHTNESS], list(BRIGHTNESS.values()), 0.0).astype(np.float32)
+    turn = nib.orientations.ornt_transform(
+        nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(tuple(codes))
+    )
+    affine = affine @ nib.orientations.inv_ornt_aff(turn, shape)
+    turned = [np.ascontiguousarray(nib.orientations.apply_orientation(array, turn)) for array in (image, labels)]
+    return LabelledScan(*(Volume.from_array(array, affine) for array in turned))
+
+
+def dice(found, truth, value):
+    return 2 * ((found == value) & (truth == value)).sum() / ((found == value).sum() + (truth == value).sum())
+
+
+@pytest.mark.parametrize(
+    ("codes", "spacing_mm"), [("LAS", (4, 4, 8)), ("RPI", (2, 2, 5)), ("PSR", (4, 3, 4)), ("SAL", (5, 5, 10))]
+)
+def test_organs_are_found_where_they_are_in_any_orientation_and_spacing(codes, spacing_mm):
+    segmenter = FewShotSegmenter(segmentor(), [scan()], LABELS, size=64)
+    query = scan(codes, spacing_mm, shift_mm=10)
+    found = segmenter(query.image)
+    assert found.shape == query.image.array.shape
+    assert found.dtype == np.uint8
+    for value in (1, 2):
+        assert dice(found, query.labels.array, value) > 0.85
+
+
+def test_the_first_support_sets_the_scale():
+    grid = WorkingGrid(scan("PSR", (4.0, 4.0, 8.0)).image, size=100)
+    assert (grid.pixel_mm, grid.slice_mm) == pytest.approx((2.0, 8.0))
+    assert grid.image(scan(spacing_mm=(4.0, 4.0, 4.0)).image).shape == (30, 1, 80, 100)
+    assert grid.image(scan(spacing_mm=(4.0, 4.0, 12.0)).image).shape == (20, 1, 80, 100)
+
+
+def test_rows_run_to_anterior_and_columns_to_the_left_as_published():
+    slices = WorkingGrid(scan().image, size=50).labels(scan("PSR").labels)[:, 0].numpy()
+    published = scan("LAS").labels.array.transpose(2, 1, 0)
+    np.testing.assert_array_equal(slices, published)
+
+
+def test_supports_may_differ_in_size_and_in_the_organs_they_show():
+    supports = [scan(organs=(1,)), scan(spacing_mm=(5.0, 5.0, 10.0)), scan("RPI", (2.0, 4.0, 6.0), organs=(2,))]
+    segmenter = FewShotSegmenter(segmentor(), supports, LABELS, size=64)
+    query = scan(shift_mm=5)
+    # Standardised together with other organs, the same tissue differs in brightness: only the place is looked at.
+    assert segmenter.values == [1, 2]
+    assert segmenter(query.image).shape == query.labels.array.shape
+
+
+def test_an_organ_is_not_looked_for_far_from_where_supports_have_it():
+    query = scan()
+    query.image.array[:, :, :3] = BRIGHTNESS[2]
+    found = FewShotSegmenter(segmentor(), [scan()], LABELS, size=64)(query.image)
+    assert not (found[:, :, :3] == 2).any()
+
+
+def test_only_wanted_organs_are_found():
+    found = FewShotSegmenter(segmentor(), [scan()], LABELS, organs=["spleen"], size=64)(scan().image)
+    assert set(np.unique(found)) == {0, 2}
+
+
+def test_a_scan_of_one_slice_is_segmented():
+    whole = scan()
+    affine = whole.image.affine.copy()
+    one = Volume.from_array(np.ascontiguousarray(whole.image.array[:, :, 15:16]), affine)
+    found = FewShotSegmenter(segmentor(), [whole], LABELS, size=64)(one)
+    assert found.shape == (50, 40, 1)
+
+
+def test_calibration_puts_a_meaningless_threshold_right():
+    class Timid(BrightnessHead):
+        def match(self, *arguments):
+            return Prediction.of_foreground(super().match(*arguments).probability[:, 1] * 0.01)
+
+    timid = FewShotSegmentor(RawEncoder(), Timid()).eval()
+    query = scan(shift_mm=5)
+    before = FewShotSegmenter(timid, [scan()], LABELS, size=64)(query.image)
+    after = FewShotSegmenter(timid, [scan()], LABELS, size=64, calibrate=True)(query.image)
+    assert not before.any()
+    assert dice(after, query.labels.array, 1) > 0.85
+
+
+def test_leaving_one_out_scores_every_support_from_the_others():
+    scans = {"a": scan(), "b": scan("RPI", shift_mm=5), "c": scan(spacing_mm=(5.0, 5.0, 10.0))}
+    rows = leave_one_out(segmentor(), scans, LABELS, size=64)
+    assert {(row.case, row.organ) for row in rows} == {(case, organ) for case in "abc" for organ in ("liver", "spleen")}
+    assert min(row.dice for row in rows) > 0.7
+
+
+def test_one_seed_gives_one_untrained_network():
+    first, again, other = untrained_segmentor(), untrained_segmentor("DMAPHead"), untrained_segmentor(seed=1)
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in first.state_dict().items())
+    assert not torch.equal(first.encoder.conv1.weight, other.encoder.conv1.weight)
+    with pytest.raises(UsageError, match="no head 'panet'; expected one of dmap"):
+        untrained_segmentor("panet")
+
+
+def test_labels_without_meaning_or_support_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="label value 2 has no name"):
+        FewShotSegmenter(segmentor(), [scan()], custom_label_set(["liver"]), size=64)
+    with pytest.raises(UsageError, match="no support shows spleen; they show liver"):
+        FewShotSegmenter(segmentor(), [scan(organs=(1,))], LABELS, organs=["spleen"], size=64)
+    with pytest.raises(UsageError, match="expected mr or ct"):
+        FewShotSegmenter(segmentor(), [scan()], LABELS, modality="pet")
+    empty = scan(organs=())
+    write_image(tmp_path / "image.nii.gz", scan().image.array, scan().image)
+    write_labels(tmp_path / "labels.nii.gz", empty.labels.array, empty.labels)
+    with pytest.raises(InputError, match=r"labels\.nii\.gz: no voxel is labelled"):
+        LabelledScan.read(tmp_path / "image.nii.gz", tmp_path / "labels.nii.gz")
