@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 from medfs.errors import UsageError
 
 _KERNEL_SIGMAS = 2  # the published kernel has 21 taps at a deviation of 5 pixels
-_STEP_SIGMAS = (
-    0.8  # between computed values of the noise; the interpolation then errs by 0.02 pixels at published ranges
-)
+_PITCH_SIGMAS = 0.4  # between computed values of the noise
 _GAMMA_OFFSET = np.float32(1e-5)
 
 
@@ -142,20 +140,22 @@ def warp_plane(
 
 
 def smooth_noise(shape: tuple[int, int], sigma_px: float, random: np.random.Generator) -> NDArray[np.float32]:
-    """(2, rows, columns): uniform noise from -1 to 1, smoothed by a Gaussian; equally strong up to the border.
+    """(2, rows, columns): uniform noise from -1 to 1 in every pixel, smoothed by a Gaussian cut at 2 deviations.
 
-    The smoothed values are computed for some pixels, closer together than the deviation, and interpolated between.
+    A smooth field needs no finer noise than itself: at a deviation of 5 pixels it is made at every second pixel, as
+    strong as with noise in every pixel, and interpolated linearly. It is equally strong up to the border.
     """
-    radius = max(1, round(_KERNEL_SIGMAS * sigma_px))
-    step = max(1, int(_STEP_SIGMAS * sigma_px))
-    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma_px) ** 2)
-    kernel /= kernel.sum()
-    knots = [-(-(length - 1) // step) + 1 for length in shape]
-    noise = random.random((2, *((n - 1) * step + 2 * radius + 1 for n in knots)), np.float32)
+    pitch = max(1, int(_PITCH_SIGMAS * sigma_px))
+    kernel = _gaussian(sigma_px / pitch)
+    knots = [-(-(length - 1) // pitch) + 1 for length in shape]
+    noise = random.random((2, *(n + len(kernel) - 1 for n in knots)), np.float32)
     for axis in (1, 2):
-        noise = _smoothed(noise, kernel.astype(np.float32), axis, step)
-    noise = 2 * noise - 1  # from [0, 1] to [-1, 1] where values are few; the kernel's sum is 1
-    fine = [(n - 1) * step + 1 for n in knots]
+        noise = _smoothed(noise, kernel, axis)
+    strength = np.square(_gaussian(sigma_px)).sum() / np.square(kernel).sum()
+    noise = (2 * noise - 1) * strength  # from [0, 1] to [-1, 1], the kernel's sum being 1
+    if pitch == 1:
+        return noise
+    fine = [(n - 1) * pitch + 1 for n in knots]
     field = F.interpolate(torch.from_numpy(noise)[None], fine, mode="bilinear", align_corners=True)[0].numpy()
     return field[:, : shape[0], : shape[1]]
 
@@ -170,12 +170,18 @@ def shear_matrix(angle: float) -> NDArray[np.float64]:
     return np.array([[cos(angle), 0.0], [-sin(angle), 1.0]])
 
 
-def _smoothed(noise: NDArray[np.float32], kernel: NDArray[np.float32], axis: int, step: int) -> NDArray[np.float32]:
-    """Weighted sums along an axis, one for every ``step`` places that the whole kernel covers."""
+def _gaussian(sigma: float) -> NDArray[np.float32]:
+    radius = max(1, round(_KERNEL_SIGMAS * sigma))
+    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    return (kernel / kernel.sum()).astype(np.float32)
+
+
+def _smoothed(noise: NDArray[np.float32], kernel: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """Weighted sums along an axis, one for every place where the whole kernel fits."""
     before = (slice(None),) * axis
-    last = noise.shape[axis] - len(kernel) + 1
-    total = noise[(*before, slice(0, last, step))] * kernel[0]
+    count = noise.shape[axis] - len(kernel) + 1
+    total = noise[(*before, slice(0, count))] * kernel[0]
     term = np.empty_like(total)
     for start, weight in enumerate(kernel[1:], start=1):
-        total += np.multiply(noise[(*before, slice(start, start + last, step))], weight, out=term)
+        total += np.multiply(noise[(*before, slice(start, start + count))], weight, out=term)
     return total

@@ -95,15 +95,29 @@ def test_without_ranges_nothing_moves():
     np.testing.assert_array_equal(same_mask, mask)
 
 
-def test_noise_is_uniform_noise_smoothed_by_a_gaussian():
-    shape, sigma, step, radius = (61, 49), 5.0, 4, 10
-    raw = 2 * random(7).random((2, 15 * step + 21, 12 * step + 21), np.float32) - 1
-    smooth = np.stack([ndimage.gaussian_filter(field.astype(float), sigma, truncate=2) for field in raw])
-    expected = smooth[:, radius : radius + 61, radius : radius + 49]
-    found = smooth_noise(shape, sigma, random(7))
-    assert found.shape == (2, *shape)
-    np.testing.assert_allclose(found[:, ::step, ::step], expected[:, ::step, ::step], atol=1e-6)
-    assert np.abs(found - expected).std() < 0.1 * expected.std()
+@pytest.mark.parametrize(("sigma", "pitch"), [(5.0, 2), (2.0, 1)])
+def test_noise_is_uniform_noise_smoothed_by_a_gaussian(sigma, pitch):
+    radius = round(2 * sigma / pitch)
+    raw = random(7).random((2, 60 // pitch + 1 + 2 * radius, 48 // pitch + 1 + 2 * radius), np.float32)
+    smooth = [ndimage.gaussian_filter(2.0 * field - 1, sigma / pitch, truncate=2) for field in raw]
+    expected = np.stack(smooth)[:, radius:-radius, radius:-radius]
+    found = smooth_noise((61, 49), sigma, random(7))
+    assert found.shape == (2, 61, 49)
+    strength = found[0, 0, 0] / expected[0, 0, 0]
+    assert strength == pytest.approx(1 / pitch, rel=0.06)
+    np.testing.assert_allclose(found[:, ::pitch, ::pitch], strength * expected, atol=1e-6)
+
+
+def test_noise_deviates_and_correlates_as_noise_of_every_pixel_does():
+    taps = ndimage.gaussian_filter1d(np.eye(41)[20], 5, truncate=2)
+    found = [field for n in range(15) for field in smooth_noise((260, 260), 5.0, random(n))]
+    assert np.std(found) == pytest.approx(np.sqrt(1 / 3) * np.square(taps).sum(), rel=0.04)
+    for lag in (3, 6, 10):
+        expected = (taps[lag:] * taps[:-lag]).sum() / np.square(taps).sum()
+        correlation = np.mean([np.corrcoef(f[lag:].ravel(), f[:-lag].ravel())[0, 1] for f in found])
+        assert correlation == pytest.approx(expected, abs=0.03)
+    border = [field[:, :3] for field in found]
+    assert np.std(border) == pytest.approx(np.std(found), rel=0.15)
 
 
 @pytest.mark.parametrize("sigma", [0.5, 1.0, 3.0])
