@@ -102,7 +102,7 @@ def test_an_index_of_another_source_or_format_is_not_taken(blocks, tmp_path):
     index = index_case(blocks())
     index.save(tmp_path / "i.npz", "abc")
     assert equal(CaseIndex.load(tmp_path / "i.npz", "abc"), index)
-    assert CaseIndex.load(tmp_path / "i.npz", "abd") is None
+    assert CaseIndex.load(tmp_path / "i.npz", "xyz") is None
     assert CaseIndex.load(tmp_path / "i.npz", "abc", axis=1) is None
     assert CaseIndex.load(tmp_path / "none.npz", "abc") is None
 
