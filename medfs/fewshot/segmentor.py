@@ -100,7 +100,7 @@ class FewShotSegmentor(nn.Module):
         return self._matched(query, support, mask, text)
 
     def for_supports(self, images: Tensor | None = None, masks: Tensor | None = None) -> "SupportedSegmentor":
-        """The network with supports inside: ``forward(image)``.
+        """The network with supports inside: ``forward(image)``. They are encoded in evaluation mode.
 
         Args:
             images: (N, K, C, *S), K supports for each of N organs.
@@ -114,8 +114,10 @@ class FewShotSegmentor(nn.Module):
             images, masks = _ball(self.encoder.spatial_dims)  # type: ignore[arg-type]
         if images is None or masks is None or images.ndim < 5 or masks.shape != (*images.shape[:2], *images.shape[3:]):
             raise UsageError("supports: expected images (N, K, C, *S) together with masks (N, K, *S)")
+        training = self.encoder.training
         with torch.no_grad():
-            stages = self.encoder(images.flatten(0, 1))
+            stages = self.encoder.eval()(images.flatten(0, 1))
+        self.encoder.train(training)
         return SupportedSegmentor(self, tuple(s.unflatten(0, images.shape[:2]) for s in stages), masks)
 
     def _text(self, names: Sequence[str]) -> Tensor | None:

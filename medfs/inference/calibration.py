@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 def best_offset(scores: NDArray[np.floating], truth: NDArray[np.bool_]) -> float:
     """The level above which scores are foreground, so that the Dice with the truth is highest.
 
-    It lies halfway between two scores, or below all of them. Scores of minus infinity are never foreground. 0 if there is nothing to choose.
+    It lies halfway between two scores, or below all of them. Scores of minus infinity are never foreground. 0 if there
+    is nothing to choose.
 
     Args:
         scores: (n,).

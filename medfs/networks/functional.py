@@ -40,8 +40,8 @@ def cosine_map(features: Tensor, prototypes: Tensor) -> Tensor:
     >>> cosine_map(torch.tensor([[[[3.0]], [[4.0]]]]), torch.tensor([[[5.0, 0.0]]])).item()
     0.6000000238418579
     """
-    features = F.normalize(features, dim=1, eps=_SMALLEST_NORM)
-    prototypes = F.normalize(prototypes, dim=2, eps=_SMALLEST_NORM)
+    features = F.normalize(_at_least_single(features), dim=1, eps=_SMALLEST_NORM)
+    prototypes = F.normalize(_at_least_single(prototypes), dim=2, eps=_SMALLEST_NORM)
     return torch.einsum("bc...,bpc->bp...", features, prototypes)
 
 
@@ -105,7 +105,7 @@ def values_under(features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     >>> values_under(torch.tensor([[[[0.0, 1.0]]]]), torch.tensor([[[True, True, False]]]))[0]
     tensor([[[0.0000, 0.5000]]])
     """
-    flat, size = mask.flatten(1), mask.shape[1:]
+    flat, size, features = mask.flatten(1), mask.shape[1:], _at_least_single(features)
     count = max(1, int(flat.sum(dim=1).max()))
     places = flat.byte().argsort(dim=1, descending=True, stable=True)[:, :count]
     valid = flat.gather(1, places)
@@ -115,3 +115,8 @@ def values_under(features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     grid = grid.view(len(mask), *[1] * (len(size) - 1), count, len(size)).to(features.dtype)
     values = F.grid_sample(features, grid, mode="bilinear", padding_mode="border", align_corners=True)
     return values.flatten(2), valid
+
+
+def _at_least_single(values: Tensor) -> Tensor:
+    """Half precision, which can neither hold the smallest norm nor place a voxel, as single."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import itertools
+import operator
 
 import pytest
 
@@ -13,6 +15,7 @@ from medfs.anatomy import (
     find_organ,
     label_set,
     label_set_names,
+    nameless_label_set,
 )
 from medfs.errors import UsageError
 
@@ -114,3 +117,11 @@ def test_a_region_narrows_the_two_classes_that_have_no_code_of_their_own() -> No
     assert (row["Type_CodeMeaning"], row["Region_CodeMeaning"]) == ("Genital structure", "Pelvis")
     row = dict(zip(COLOR_TABLE_COLUMNS, color_table_rows(label_set("cmr"))[0], strict=True))
     assert (row["Type_CodeMeaning"], row["Region_CodeMeaning"]) == ("Myocardium", "Left ventricle of heart")
+
+
+def test_organs_without_a_name_have_colours_that_can_be_told_apart():
+    nameless = nameless_label_set(12)
+    assert nameless.names == ("background", *(f"organ_{value}" for value in range(1, 13)))
+    colors = [organ.color for organ in nameless.organs[1:]]
+    distances = [sum(map(abs, map(operator.sub, *pair))) for pair in itertools.combinations(colors, 2)]
+    assert min(distances) > 25

@@ -128,6 +128,15 @@ def test_supports_are_part_of_the_state():
         assert not torch.equal(before, first(given.query_image))
 
 
+def test_putting_supports_in_leaves_a_network_in_training_as_it_was():
+    encoder = ResNetEncoder(18)
+    segmentor = FewShotSegmentor(encoder, DMAPHead(encoder.out_channels)).train()
+    before = {name: value.clone() for name, value in segmentor.state_dict().items()}
+    segmentor.for_supports(episode().support_image, episode().support_mask)
+    assert encoder.training
+    assert all(torch.equal(value, before[name]) for name, value in segmentor.state_dict().items())
+
+
 def test_without_supports_a_built_in_one_serves_any_image():
     with torch.no_grad():
         assert network().for_supports()(torch.zeros(2, 1, 32, 80)).shape == (2, 2, 32, 80)

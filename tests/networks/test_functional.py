@@ -24,6 +24,13 @@ def test_a_zero_vector_is_similar_to_nothing_and_has_a_finite_gradient():
     assert torch.isfinite(prototype.grad).all()
 
 
+def test_half_precision_knows_zero_vectors_and_places():
+    mask = torch.ones(1, 300, 4, dtype=torch.bool)
+    features = torch.linspace(0, 1, 300, dtype=torch.float16)[None, None, :, None].expand(1, 1, 300, 4)
+    assert (cosine_map(torch.zeros(1, 3, 2, 2).half(), torch.zeros(1, 1, 3).half()) == 0).all()
+    torch.testing.assert_close(values_under(features, mask)[0][0, 0].view(300, 4), features[0, 0].float())
+
+
 def test_masks_on_a_coarse_grid_hold_places_that_are_half_covered():
     mask = torch.rand(3, 8, 12, generator=torch.Generator().manual_seed(0)) > 0.5
     blocks = mask.numpy().reshape(3, 4, 2, 6, 2).mean(axis=(2, 4))

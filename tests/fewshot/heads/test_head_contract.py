@@ -105,6 +105,18 @@ def test_a_written_network_computes_the_same(head_class, tmp_path):
 
 
 @HEADS
+@GRIDS
+def test_mixed_precision_changes_little(head_class, spatial_dims):
+    segmentor = network(head_class, spatial_dims).eval()
+    with torch.no_grad():
+        plain = segmentor(episode(spatial_dims)).probability
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            mixed = segmentor(episode(spatial_dims)).probability
+    assert mixed.dtype == torch.float32
+    torch.testing.assert_close(mixed, plain, rtol=0, atol=0.05)
+
+
+@HEADS
 def test_one_seed_gives_one_training_step(head_class):
     def step():
         segmentor = network(head_class, seed=3).train()
