@@ -78,7 +78,7 @@ def prepare_folder(
 def write_episode_page(path: str | Path, dataset: EpisodeDataset, count: int) -> None:
     """Write a PNG of the first episodes of a dataset, supports and query side by side with their outlines.
 
-    Of a volume, the slice that shows most of the object is drawn, and the caption numbers it.
+    Of a volume, the slice that shows most of the object is drawn; the caption numbers it, and the block it is from.
 
     Args:
         path: the file, ``*.png``; its folder must exist.
@@ -120,9 +120,9 @@ def _tile(case: EpisodeCase, view: View, image: np.ndarray, mask: np.ndarray, ti
     if image.ndim == 3:
         best = int(mask.sum(axis=(1, 2)).argmax())
         image, mask = image[best], mask[best]
-        slices = f"slice {view.start + best + 1} of {view.start + 1} to {view.stop}"
+        shown, block = view.start + best, f" ({view.start + 1} to {view.stop})"
     else:
-        slices = f"slice {view.start + 1}"
+        shown, block = view.start, ""
     rows, columns = (axis for axis in (2, 1, 0) if axis != case.index.axis)
-    caption = (title, f"{case.name}, {slices} ({case.index.length} in all)")
+    caption = (title, f"{case.name}, slice {shown + 1} of {case.index.length}{block}")
     return hung_tile(image, mask, case.affine, (rows, columns), caption, group)
