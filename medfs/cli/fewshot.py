@@ -123,9 +123,9 @@ def _label_set(labels: str, scans: list["LabelledScan"]) -> "LabelSet":
 
     if labels:
         return resolve_label_set(labels)
-    highest = max(int(scan.labels.array.max()) for scan in scans)
+    highest, path = max((int(scan.labels.array.max()), scan.labels.path) for scan in scans)
     if highest > _MOST_LABELS:
-        raise UsageError(f"label value {highest}: too many organs; expected at most {_MOST_LABELS}")
+        raise UsageError(f"{path}: label value {highest}; expected a label map with values up to {_MOST_LABELS}")
     return nameless_label_set(highest)
 
 

@@ -35,8 +35,10 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; expected weights, .pth or .safetensors") from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, SafetensorError) as error:
-        reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
-        raise InputError(f"{path}: not readable as weights ({reason}); expected tensors alone") from error
+        # torch's own words for a refused pickle are a page of advice
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        reason = "no weights file, or it holds code" if isinstance(error, pickle.UnpicklingError) else said
+        raise InputError(f"{path}: not readable as weights ({reason[:160]}); expected tensors alone") from error
     for wrapper in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]

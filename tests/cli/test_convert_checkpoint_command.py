@@ -59,7 +59,7 @@ def test_what_does_not_fit_is_one_line_and_writes_nothing(medfs, tmp_path):
     torch.save({"state": Code()}, tmp_path / "code.pth")
     fails(tmp_path / "code.pth", "code.pth: not readable as weights")
     (tmp_path / "text.pth").write_text("no weights")
-    fails(tmp_path / "text.pth", "text.pth: not readable as weights")
+    fails(tmp_path / "text.pth", "text.pth: not readable as weights (no weights file, or it holds code)")
     torch.save({"step": 3}, tmp_path / "empty.pth")
     fails(tmp_path / "empty.pth", "no weights in it")
     fails(tmp_path / "none.pth", "no such file")

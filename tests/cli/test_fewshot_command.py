@@ -124,6 +124,17 @@ def test_wrong_calls_are_one_line(medfs, scans, tmp_path, arguments, said, code)
     assert not (tmp_path / "out").exists()
 
 
+def test_an_image_in_place_of_the_mask_is_refused(medfs, scans, tmp_path):
+    labels = read_labels(scans / "a_labels.nii.gz")
+    write_image(tmp_path / "bright.nii.gz", labels.array.astype(np.int16) * 300, labels)
+    outcome = medfs(
+        "fewshot", "--support", scans / "a.nii.gz", "--support-mask", tmp_path / "bright.nii.gz",
+        "--query", scans / "queries", "-o", tmp_path / "out",
+    )  # fmt: skip
+    assert outcome.code == ExitCode.USAGE
+    assert "bright.nii.gz: label value 1200; expected a label map" in outcome.err.splitlines()[-1]
+
+
 def test_a_mask_of_another_grid_is_refused(medfs, scans, tmp_path):
     labels = read_labels(scans / "a_labels.nii.gz")
     write_labels(tmp_path / "other.nii.gz", labels.array[1:], Volume.from_array(labels.array[1:], labels.affine))
