@@ -117,6 +117,14 @@ def test_the_most_probable_organ_wins_and_background_below_one_half():
     assert len(labels.unique()) > 1
 
 
+def test_plug_ins_reach_supports_inside():
+    given = episode(batch=1)
+    segmentor = network(plugins=[Swap()])
+    with torch.no_grad():
+        found = segmentor.for_supports(given.support_image, given.support_mask)(given.query_image).softmax(1)
+        torch.testing.assert_close(found, segmentor(given).probability, rtol=1e-4, atol=1e-5)
+
+
 def test_supports_are_part_of_the_state():
     given, segmentor = episode(), network()
     first = segmentor.for_supports(given.support_image, given.support_mask)
