@@ -31,8 +31,9 @@ class PublishedFolds:
         >>> PublishedFolds.consecutive(("a", "b", "c", "d"), 2).named()
         [['a', 'b', 'c'], ['c', 'd', 'a']]
         """
-        starts = range(0, len(cases), length)
-        return cls(cases, tuple((*range(s, min(s + length, len(cases))), (s + length) % len(cases)) for s in starts))
+        count = len(cases)
+        blocks = [range(start, min(start + length, count)) for start in range(0, count, length)]
+        return cls(cases, tuple((*block, block.stop % count) for block in blocks))
 
     @classmethod
     def of_names(cls, names: Iterable[str], length: int) -> "PublishedFolds":
