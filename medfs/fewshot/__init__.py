@@ -1,5 +1,6 @@
 """Few-shot segmentation: episodes of a support and a query, and the methods that learn from them."""
 
+from medfs.fewshot.batches import EpisodeBatches as EpisodeBatches
 from medfs.fewshot.cases import EpisodeCase as EpisodeCase
 from medfs.fewshot.cases import find_objects as find_objects
 from medfs.fewshot.cases import prepare_case as prepare_case
@@ -7,8 +8,12 @@ from medfs.fewshot.episodes import EpisodeDataset as EpisodeDataset
 from medfs.fewshot.index import CaseIndex as CaseIndex
 from medfs.fewshot.index import index_case as index_case
 from medfs.fewshot.index import write_class_slices as write_class_slices
+from medfs.fewshot.protocol import FewShotProtocol as FewShotProtocol
+from medfs.fewshot.protocol import FewShotScore as FewShotScore
 from medfs.fewshot.sampling import EpisodeSampler as EpisodeSampler
 from medfs.fewshot.sampling import Exclusion as Exclusion
+from medfs.fewshot.segmenters import CopySegmenter as CopySegmenter
+from medfs.fewshot.segmenters import NetworkSegmenter as NetworkSegmenter
 from medfs.fewshot.segmentor import FewShotSegmentor as FewShotSegmentor
 from medfs.fewshot.segmentor import SupportedSegmentor as SupportedSegmentor
 from medfs.fewshot.storage import head_classes as head_classes

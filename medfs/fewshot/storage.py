@@ -38,7 +38,7 @@ def save_segmentor(path: str | Path, segmentor: FewShotSegmentor) -> None:
     """
     if len(segmentor.plugins):
         raise UsageError(f"{path}: a network with plug-ins cannot be written; take them off first")
-    parts = {"encoder": _described(segmentor.encoder), "head": _described(segmentor.head)}
+    parts = {"encoder": described_part(segmentor.encoder), "head": described_part(segmentor.head)}
     tensors = {name: value.detach().cpu().contiguous() for name, value in segmentor.state_dict().items()}
     make_folder(Path(path).parent)
     with atomic_path(Path(path)) as part:
@@ -71,8 +71,12 @@ def load_segmentor(path: str | Path) -> FewShotSegmentor:
 _REMEDY = "expected what `medfs convert-checkpoint` writes"
 
 
-def _described(module: nn.Module) -> dict[str, Any]:
-    """Class and constructor arguments; these are attributes of the same names."""
+def described_part(module: nn.Module) -> dict[str, Any]:
+    """Class name and constructor arguments of an encoder or head; these are attributes of the same names.
+
+    Raises:
+        UsageError: the part is none of medfs.
+    """
     name = type(module).__name__
     if {"ResNetEncoder": ResNetEncoder, **head_classes()}.get(name) is not type(module):
         raise UsageError(f"{name}: not a part of medfs; a file cannot name it")
