@@ -1,0 +1,208 @@
+"""From a dataset folder to the episodes of a training run; from a trained network to a run folder and its scores."""
+
+import csv
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from medfs.anatomy import LabelSet, find_organ
+from medfs.errors import UsageError
+from medfs.fewshot import (
+    EpisodeBatches,
+    EpisodeCase,
+    EpisodeDataset,
+    Exclusion,
+    FewShotProtocol,
+    FewShotScore,
+    FewShotSegmentor,
+    NetworkSegmenter,
+    find_objects,
+    prepare_case,
+    save_segmentor,
+)
+from medfs.fewshot.positions import organ_slices
+from medfs.fewshot.protocol import protocol_rows, summarise_rule
+from medfs.fewshot.storage import described_part
+from medfs.io import atomic_path, find_cases, make_folder
+from medfs.io.folds import PublishedFolds, Support
+from medfs.metrics import format_table, summary_rows
+
+
+def folder_protocol(
+    dataset_dir: str | Path,
+    label_set: LabelSet,
+    *,
+    fold_length: int,
+    organs: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    support: Support = "last",
+    seed: int = 0,
+) -> FewShotProtocol:
+    """The protocol of a dataset folder: consecutive folds over its labelled cases.
+
+    Args:
+        dataset_dir: folder with ``images/`` and ``labels/``.
+        label_set: the meaning of the label values.
+        fold_length: queries of a fold; published: 4 for CHAOST2, 6 for SABS, 7 for CMR.
+        organs: names of the tested organs; empty for all.
+        exclude: organs that training must not see (Setting 2). They are then the tested ones.
+        support: see :meth:`~medfs.io.folds.PublishedFolds.pairs`.
+        seed: of the training.
+
+    Raises:
+        UsageError: an organ is not in the label set, or there are too few cases.
+    """
+    names = [case.name for case in find_cases(dataset_dir) if case.label is not None]
+    values = {name: value for value, name in enumerate(label_set.names) if value}
+    tested = [find_organ(name).name for name in (exclude or organs or values)]
+    if unknown := [name for name in tested if name not in values]:
+        raise UsageError(f"{unknown[0]}: not in the label set; expected some of {', '.join(values)}")
+    return FewShotProtocol(
+        PublishedFolds.of_names(names, fold_length),
+        {values[name]: name for name in tested},
+        support=support,
+        exclusion=Exclusion(tuple(values[name] for name in tested) if exclude else ()),
+        seed=seed,
+    )
+
+
+def training_cases(
+    dataset_dir: str | Path, supervoxels_dir: str | Path, cache_dir: str | Path, protocol: FewShotProtocol, fold: int
+) -> list[EpisodeCase]:
+    """The cases that training may see, with their supervoxels; those without supervoxels are left out.
+
+    Where organs are excluded, cases without a label map are left out too.
+
+    Raises:
+        UsageError: nobody is left for training.
+        InputError: a file is damaged, or there are no supervoxels.
+    """
+    cases = protocol.training(find_cases(dataset_dir), fold)
+    if protocol.exclusion.organs:
+        cases = [case for case in cases if case.label is not None]
+    found = find_objects(cases, supervoxels_dir)
+    return [prepare_case(case, found[case.name], cache_dir) for case in cases if case.name in found]
+
+
+def episode_batches(dataset: EpisodeDataset, **options: Any) -> EpisodeBatches:
+    """`EpisodeBatches` for this process of a run, distributed or not."""
+    together = dist.is_initialized()
+    rank, ranks = (dist.get_rank(), dist.get_world_size()) if together else (0, 1)
+    return EpisodeBatches(dataset, rank=rank, ranks=ranks, **options)
+
+
+def evaluate_fold(
+    segmentor: FewShotSegmentor,
+    protocol: FewShotProtocol,
+    fold: int,
+    *,
+    dataset_dir: str | Path,
+    cache_dir: str | Path,
+    output_dir: str | Path,
+    size: int | None = None,
+    device: torch.device | str = "cpu",
+) -> list[FewShotScore]:
+    """Test a network on a fold under every rule of the protocol, and write ``scores.csv`` and a summary of each rule.
+
+    Raises:
+        UsageError: a case of the fold is missing or has no label map.
+        StorageError: the tables cannot be written.
+    """
+    tested = protocol.folds.named()[fold] if fold < len(protocol.folds.members) else []
+    cases = [case for case in find_cases(dataset_dir) if case.label is not None and case.name in tested]
+    prepared = [prepare_case(case, case.label, cache_dir) for case in cases if case.label is not None]
+    scores = protocol.evaluate(NetworkSegmenter(segmentor, size=size, device=device), prepared, fold)
+    write_protocol_scores(scores, output_dir)
+    return scores
+
+
+def write_protocol_scores(scores: Sequence[FewShotScore], output_dir: str | Path) -> None:
+    """Write ``scores.csv``, ``summary.json`` and ``summary.md``, and print the last.
+
+    Raises:
+        StorageError: a file cannot be written.
+    """
+    output, rows = Path(output_dir), protocol_rows(scores)
+    make_folder(output)
+    rules = list(dict.fromkeys(row.rule for row in scores))
+    summaries = {rule: summarise_rule(scores, rule) for rule in rules}
+    tables = "\n\n".join(f"## {rule}\n\n{format_table(summary)}" for rule, summary in summaries.items())
+    with atomic_path(output / "scores.csv") as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    content = [{"rule": rule, **row} for rule, summary in summaries.items() for row in summary_rows(summary)]
+    _write(output / "summary.json", json.dumps(content, indent=2))
+    _write(output / "summary.md", tables)
+    print(tables)
+
+
+def support_slices(image: Tensor, labels: Tensor, organs: int) -> tuple[Tensor, Tensor]:
+    """The middle slice of each organ as supports of :meth:`~medfs.fewshot.FewShotSegmentor.for_supports`.
+
+    Args:
+        image: (1, slices, rows, columns).
+        labels: the same shape, values 1 to ``organs``.
+        organs: N.
+
+    Returns:
+        (N, 1, 1, rows, columns), and masks (N, 1, rows, columns).
+
+    Raises:
+        UsageError: the support lacks an organ.
+    """
+    volume, truth = torch.as_tensor(image[0]), torch.as_tensor(labels[0])
+    shown = [organ_slices((truth == value).numpy()) for value in range(1, organs + 1)]
+    if missing := [value for value, slices in enumerate(shown, start=1) if not len(slices)]:
+        raise UsageError(f"support: the label values {missing} are in no slice; expected every organ of the label set")
+    middle = [int(slices[len(slices) // 2]) for slices in shown]
+    masks = torch.stack([truth[place] == value for value, place in enumerate(middle, start=1)])
+    return torch.stack([volume[place] for place in middle])[:, None, None].float(), masks[:, None]
+
+
+def write_episodic_run(
+    output_dir: str | Path, bundle_root: str | Path, segmentor: FewShotSegmentor, **values: Any
+) -> None:
+    """Make a run folder a bundle of its own.
+
+    Writes ``models/model.safetensors``, which says which network it holds and which `medfs fewshot` takes as a
+    checkpoint, and the configurations of the bundle, with this network and the values of the run.
+
+    Args:
+        output_dir: folder of the run.
+        bundle_root: the bundle that was trained; its other files are copied.
+        segmentor: the trained network.
+        values: plain values by id, entered where a configuration has the id.
+
+    Raises:
+        StorageError: a file cannot be written.
+    """
+    output, source = Path(output_dir), Path(bundle_root)
+    save_segmentor(output / "models" / "model.safetensors", segmentor)
+    if source.resolve() != output.resolve():
+        shutil.copytree(source / "configs", output / "configs", dirs_exist_ok=True)
+        shutil.copytree(source / "docs", output / "docs", dirs_exist_ok=True)
+        shutil.copy2(source / "LICENSE", output / "LICENSE")
+    values |= {"encoder": _target("medfs.networks", segmentor.encoder)}
+    values |= {"head": _target("medfs.fewshot.heads", segmentor.head)}
+    for name in ("inference.json", "evaluate.json"):
+        content = json.loads((source / "configs" / name).read_text())
+        content |= {key: value for key, value in values.items() if key in content}
+        _write(output / "configs" / name, json.dumps(content, indent=4))
+
+
+def _target(package: str, module: torch.nn.Module) -> dict[str, Any]:
+    part = described_part(module)
+    return {"_target_": f"{package}.{part['name']}", **part["arguments"]}
+
+
+def _write(path: Path, text: str) -> None:
+    make_folder(path.parent)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text + "\n", "utf-8")
