@@ -63,3 +63,46 @@ def trained(bundle: Path, cohort: Path, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("trained") / "run"
     run_bundle(bundle, ["train.json"], {**SMALL, "dataset_dir": str(cohort), "output_dir": str(folder)})
     return folder
+
+
+@pytest.fixture(scope="session")
+def fewshot_bundle() -> Path:
+    """The few-shot bundle as it ships."""
+    return find_bundle("fewshot_volume_segmentation")
+
+
+@pytest.fixture(scope="session")
+def marked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six small scans with organs and supervoxels."""
+    from marked_cases import write_marked
+
+    folder = tmp_path_factory.mktemp("marked")
+    write_marked(folder, 6)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fewshot_small(marked: Path) -> dict[str, Any]:
+    """Values of the few-shot ``train.json`` for a run of four steps."""
+    return {
+        "dataset_dir": str(marked),
+        "cache_dir": str(marked / "cache"),
+        "labels": "liver,spleen,right_kidney",
+        "fold_length": 2,
+        "min_pixels": 6,
+        "epochs": 2,
+        "epoch_length": 2,
+        "device": "cpu",
+    }
+
+
+@pytest.fixture(scope="session")
+def fewshot_trained(
+    fewshot_bundle: Path, fewshot_small: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder of a finished few-shot run of four steps; not to be changed."""
+    from medfs.engines.runs import run_bundle
+
+    folder = tmp_path_factory.mktemp("fewshot") / "run"
+    run_bundle(fewshot_bundle, ["train.json", "dmap.json"], {**fewshot_small, "output_dir": str(folder)})
+    return folder
