@@ -3,7 +3,7 @@
 import csv
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from medfs.fewshot import (
     FewShotScore,
     FewShotSegmentor,
     NetworkSegmenter,
+    SupportedSegmentor,
     find_objects,
     prepare_case,
     save_segmentor,
@@ -143,27 +144,38 @@ def write_protocol_scores(scores: Sequence[FewShotScore], output_dir: str | Path
     print(tables)
 
 
-def support_slices(image: Tensor, labels: Tensor, organs: int) -> tuple[Tensor, Tensor]:
-    """The middle slice of each organ as supports of :meth:`~medfs.fewshot.FewShotSegmentor.for_supports`.
+def supported_network(
+    segmentor: FewShotSegmentor,
+    preprocessing: Callable[[dict[str, str]], Mapping[str, Tensor]],
+    support_image: str | None,
+    support_labels: str | None,
+    organs: int,
+) -> SupportedSegmentor:
+    """A network with the middle slice of each organ of a labelled scan as its supports.
 
     Args:
-        image: (1, slices, rows, columns).
-        labels: the same shape, values 1 to ``organs``.
+        segmentor: the network, with its weights.
+        preprocessing: dictionary transform of ``image`` and ``label`` to (1, slices, rows, columns).
+        support_image: file of the scan.
+        support_labels: file of its label map, values 1 to ``organs``.
         organs: N.
 
-    Returns:
-        (N, 1, 1, rows, columns), and masks (N, 1, rows, columns).
-
     Raises:
-        UsageError: the support lacks an organ.
+        UsageError: no support is given, or it lacks an organ.
     """
-    volume, truth = torch.as_tensor(image[0]), torch.as_tensor(labels[0])
-    shown = [organ_slices((truth == value).numpy()) for value in range(1, organs + 1)]
+    if not support_image or not support_labels:
+        raise UsageError("support_image and support_labels: not given; expected a scan and its label map")
+    case = preprocessing({"image": support_image, "label": support_labels})
+    image, labels = torch.as_tensor(case["image"][0]).float(), torch.as_tensor(case["label"][0])
+    masks = [labels == value for value in range(1, organs + 1)]
+    shown = [organ_slices(mask.numpy()) for mask in masks]
     if missing := [value for value, slices in enumerate(shown, start=1) if not len(slices)]:
-        raise UsageError(f"support: the label values {missing} are in no slice; expected every organ of the label set")
+        raise UsageError(f"{support_labels}: no slice shows the label values {missing}; expected every organ")
     middle = [int(slices[len(slices) // 2]) for slices in shown]
-    masks = torch.stack([truth[place] == value for value, place in enumerate(middle, start=1)])
-    return torch.stack([volume[place] for place in middle])[:, None, None].float(), masks[:, None]
+    pictures = torch.stack([image[place] for place in middle])[:, None, None]
+    return segmentor.eval().for_supports(
+        pictures, torch.stack([mask[place] for mask, place in zip(masks, middle, strict=True)])[:, None]
+    )
 
 
 def write_episodic_run(

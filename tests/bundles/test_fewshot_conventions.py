@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 from monai.bundle import ConfigWorkflow, verify_metadata, verify_net_in_out
 
+from medfs.anatomy import resolve_label_set
 from medfs.engines.bundle_check import check_bundle
+from medfs.engines.episodic_runs import folder_protocol
 from medfs.fewshot import head_classes
 
 SCHEMA = Path(__file__).parent / "metadata_schema_stand_in.json"
+CHAOS = [1, 2, 3, 5, 8, 10, 13, 15, 19, 20, 21, 22, 31, 32, 33, 34, 36, 37, 38, 39]
+SABS_LAST = [*range(35, 41), 1]
 
 
 @pytest.mark.parametrize("which", ["fewshot_bundle", "fewshot_trained"])
@@ -37,6 +41,8 @@ def test_monai_finds_every_property(
     values: dict[str, Any] = {**fewshot_small} if kind == "train" else {"labels": fewshot_small["labels"]}
     if configs == ["inference.json"]:
         values["dataset_dir"] = fewshot_small["dataset_dir"] + "/images"
+        values["support_image"] = fewshot_small["dataset_dir"] + "/images/case_0.nii.gz"
+        values["support_labels"] = fewshot_small["dataset_dir"] + "/labels/case_0.nii.gz"
     workflow = ConfigWorkflow(
         config_file=[str(root / "configs" / name) for name in configs],
         meta_file=str(root / "configs" / "metadata.json"),
@@ -70,6 +76,30 @@ def test_every_overlay_changes_what_training_has(fewshot_bundle: Path):
     for path in overlays:
         assert set(json.loads(path.read_text())) <= set(train), path.name
         assert f"| `{path.name}` |" in documented
+
+
+@pytest.mark.parametrize(
+    ("overlay", "names", "organs", "last_fold"),
+    [
+        ("chaos_t2", CHAOS, ["liver", "right_kidney", "left_kidney", "spleen"], [36, 37, 38, 39, 1]),
+        ("sabs", [*range(1, 11), *range(21, 41)], ["spleen", "right_kidney", "left_kidney", "liver"], SABS_LAST),
+        ("cmr", range(1, 36), None, [*range(29, 36), 1]),
+    ],
+)
+def test_overlays_of_datasets_state_the_published_folds_and_organs(
+    overlay: str, names: list[int], organs: list[str] | None, last_fold: list[int], fewshot_bundle: Path, tmp_path: Path
+):
+    stated = json.loads((fewshot_bundle / "configs" / f"{overlay}.json").read_text())
+    for part in ("images", "labels"):
+        (tmp_path / part).mkdir()
+        for name in names:
+            (tmp_path / part / f"{name}.nii.gz").touch()
+    labels = resolve_label_set(stated.pop("labels"))
+    protocol = folder_protocol(tmp_path, labels, **stated)
+    assert [len(fold) for fold in protocol.folds.members] == 5 * [stated["fold_length"] + 1]
+    assert [int(name) for name in protocol.folds.named()[4]] == last_fold
+    assert list(protocol.organs.values()) == (organs or list(labels.names[1:]))
+    assert all(labels.names[value] == name for value, name in protocol.organs.items())
 
 
 def test_the_overlay_of_a_head_names_a_head_that_there_is(fewshot_bundle: Path):

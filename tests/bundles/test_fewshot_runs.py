@@ -16,7 +16,7 @@ from ignite.engine import Events
 from monai.bundle import ConfigWorkflow, run
 
 from medfs.engines.runs import run_bundle
-from medfs.errors import MedfsError
+from medfs.errors import MedfsError, UsageError
 from medfs.fewshot import load_segmentor
 
 REPOSITORY = Path(__file__).parents[2]
@@ -110,6 +110,17 @@ def test_scans_are_segmented_from_one_labelled_scan(
     assert labels.shape == source.shape
     np.testing.assert_array_equal(labels.affine, source.affine)
     assert set(np.unique(labels.dataobj)) <= {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize(("support", "message"), [(None, "not given"), ("case_0", r"label values \[4\]")])
+def test_inference_says_what_its_support_lacks(
+    support: str | None, message: str, fewshot_trained: Path, marked: Path, tmp_path: Path
+):
+    files = {part: f"{marked}/{part}s/{support}.nii.gz" if support else None for part in ("image", "label")}
+    values = {"support_image": files["image"], "support_labels": files["label"], "output_dir": str(tmp_path)}
+    values |= {"dataset_dir": str(marked / "images"), "labels": "liver,spleen,right_kidney,left_kidney"}
+    with pytest.raises(UsageError, match=message):
+        run_bundle(fewshot_trained, ["inference.json"], values)
 
 
 def test_setting_2_leaves_out_the_slices_that_show_an_excluded_organ(
