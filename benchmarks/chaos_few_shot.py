@@ -4,10 +4,11 @@
     python -m benchmarks.chaos_few_shot DATA --supervoxels SUPERVOXELS -o OUT --heads dmap --folds 0 --seeds 0 \\
         --steps 300 --size 128 --table docs/results/chaos_few_shot.md
 
-DATA holds ``images/`` and ``labels/`` of the 20 cases as ``preprocessing.chaos_t2`` writes them. For each head, fold and
-seed there are three trainings: Setting 1, and Setting 2 without the upper and without the lower organs. Each is scored
-under EP1, EP2 and without oracle. Two baselines stand beside them: the same network before training, and the mask of
-the support copied to the same place. What is done is kept, so the command can be repeated after an interruption.
+DATA holds ``images/`` and ``labels/`` of the 20 cases as ``preprocessing.chaos_t2`` writes them. For each head, fold
+and seed there are three trainings: Setting 1, and Setting 2 without the upper and without the lower organs. Each is
+scored under EP1, EP2 and without oracle. Two baselines stand beside them: the same network before training, and the
+mask of the support copied to the same place. What is done is kept, so the command can be repeated after an
+interruption.
 """
 
 import argparse
@@ -173,7 +174,7 @@ def table(results: dict[tuple[str, str], list[FewShotScore]], rule: str) -> list
 
 def report(experiment: Experiment, results: dict, options: argparse.Namespace) -> str:
     left_out = sorted(set(range(FOLDS)) - set(options.folds))
-    # Overlays of heads bear the name of the class without "Head"; those of datasets name none.
+    # The overlay of a head bears the name of its class without "Head".
     known = sorted(name.removesuffix("Head").lower() for name in head_classes())
     words = " ".join
     command = (
@@ -181,12 +182,14 @@ def report(experiment: Experiment, results: dict, options: argparse.Namespace) -
         f"--folds {words(map(str, options.folds))} --seeds {words(map(str, options.seeds))} "
         f"--steps {options.steps} --size {options.size} --depth {options.depth} --support {options.support}"
     )
+    if unset := sorted(set(SETTINGS) - set(options.settings)):
+        command += f" --settings {words(repr(setting) for setting in options.settings)}"
     lines = [
         f"Made by `{command}`",
         f"on Python {platform.python_version()}, torch {torch.__version__}, {experiment.device}. "
         f"ResNet-{options.depth} from random weights, slices of {options.size} pixels, {options.steps} steps of one "
         f"episode; folds {words(map(str, options.folds))}, seeds {words(map(str, options.seeds))}.",
-        f"Not run: folds {', '.join(map(str, left_out)) or 'none'}; "
+        f"Not run: folds {', '.join(map(str, left_out)) or 'none'}; settings {', '.join(unset) or 'none'}; "
         f"heads {', '.join(sorted(set(known) - set(options.heads))) or 'none'} of those that medfs has.",
         "",
         "Organs: Dice, mean ± standard deviation over n scans. The other columns are means of the organs' means.",
@@ -203,6 +206,7 @@ def main() -> None:
     parser.add_argument("--supervoxels", type=Path, required=True)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--heads", nargs="+", default=["dmap"], help="names of overlays of the bundle")
+    parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
     parser.add_argument("--folds", nargs="+", type=int, default=list(range(FOLDS)))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--steps", type=int, default=300)
@@ -230,7 +234,7 @@ def main() -> None:
     results = {(COPY, ""): rows(COPY, "", "Setting 1")}
     for head in options.heads:
         results[f"{head}, {UNTRAINED}", ""] = rows(UNTRAINED, head, "Setting 1")
-        for setting in SETTINGS:
+        for setting in options.settings:
             results[f"{head}, trained", setting] = rows("trained", head, setting)
     text = report(experiment, results, options)
     print(text)
