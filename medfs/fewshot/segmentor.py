@@ -76,7 +76,8 @@ class FewShotSegmentor(nn.Module):
         terms = {"segmentation": self.head.loss(prediction, target)}
         if self.head.alignment_weight:
             weights, valid = self.head.alignment_class_weights, episode.support_valid
-            loss = alignment_loss(self.head, prediction, query, support, mask, weights, valid)
+            again = self.head.swapped(prediction)
+            loss = alignment_loss(again, prediction, query, support, mask, weights, valid)
             terms["alignment"] = self.head.alignment_weight * loss
         return terms | self.head.auxiliary(prediction, query, support, mask, target)
 

@@ -1,5 +1,6 @@
 """Losses: functions of predictions and labels; which are added with which weight is an objective's matter."""
 
+from medfs.losses.alignment import Matches as Matches
 from medfs.losses.alignment import alignment_loss as alignment_loss
 from medfs.losses.contrastive import VisualTextualContrast as VisualTextualContrast
 from medfs.losses.contrastive import entropy_threshold as entropy_threshold

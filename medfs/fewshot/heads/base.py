@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from torch import Tensor, nn
 
-from medfs.losses import probability_nll
+from medfs.losses import Matches, probability_nll
 from medfs.types import Features, Prediction, Prototypes
 
 
@@ -34,6 +34,16 @@ class EpisodeHead(nn.Module, ABC):
 
         The truth of the query is not among the arguments: nothing can leak.
         """
+
+    def swapped(self, prediction: Prediction) -> Matches:
+        """What alignment runs with the roles of query and support swapped; by default this head.
+
+        A method that decides there with numbers of the first direction gives itself bound to them.
+
+        Args:
+            prediction: of the query in the first direction.
+        """
+        return self
 
     def loss(self, prediction: Prediction, target: Tensor) -> Tensor:
         """What training minimises; by default the likelihood with weights 0.1 and 1 of background and foreground.
