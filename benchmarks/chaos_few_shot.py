@@ -8,7 +8,7 @@ DATA holds ``images/`` and ``labels/`` of the 20 cases as ``preprocessing.chaos_
 and seed there are three trainings: Setting 1, and Setting 2 without the upper and without the lower organs. Each is
 scored under EP1, EP2 and without oracle. Two baselines stand beside them: the same network before training, and the
 mask of the support copied to the same place. What is done is kept, so the command can be repeated after an
-interruption.
+interruption. With --copy-all-pairs masks are copied between all pairs of scans instead, and nothing is trained.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import json
 import platform
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -34,9 +34,11 @@ from medfs.fewshot import (
     prepare_case,
 )
 from medfs.fewshot.protocol import published_means, summarise_rule
+from medfs.fewshot.rules import EP1, WithoutOracle
 from medfs.io import atomic_path, find_cases
 from medfs.io.bundles import find_bundle
-from medfs.metrics import OrganScore, Status
+from medfs.io.folds import PublishedFolds
+from medfs.metrics import OrganScore, Status, format_table
 
 BUNDLE = "fewshot_volume_segmentation"
 FOLD_LENGTH, FOLDS = 4, 5
@@ -133,6 +135,14 @@ class Experiment:
         prepared = [prepare_case(case, case.label, self.output / "cache") for case in cases]
         return protocol.evaluate(segmenter, prepared, fold, lambda name: say(f"  {name} scored"))
 
+    def copies(self) -> list[FewShotScore]:
+        """The mask of every scan copied to every other one: how alike the scans are."""
+        cases = find_cases(self.data)
+        everyone = PublishedFolds(tuple(case.name for case in cases), (tuple(range(len(cases))),))
+        protocol = replace(self.protocol(0, ()), folds=everyone, support="all", rules=(EP1(), WithoutOracle()))
+        prepared = [prepare_case(case, case.label, self.output / "cache") for case in cases]
+        return protocol.evaluate(CopySegmenter(), prepared, 0, lambda name: say(f"  {name} scored"))
+
 
 def _row(content: dict) -> FewShotScore:
     score = content.pop("score")
@@ -200,10 +210,10 @@ def report(experiment: Experiment, results: dict, options: argparse.Namespace) -
     return "\n".join(lines)
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--supervoxels", type=Path, required=True)
+    parser.add_argument("--supervoxels", type=Path, help="default: supervoxels/ in DATA")
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--heads", nargs="+", default=["dmap"], help="names of overlays of the bundle")
     parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
@@ -214,11 +224,16 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=18)
     parser.add_argument("--support", default="last", type=lambda text: int(text) if text.isdecimal() else text)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--copy-all-pairs", action="store_true")
     parser.add_argument("--table", type=Path, help="write the tables below the marker line of this file")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
     experiment = Experiment(
         options.data.resolve(),
-        options.supervoxels.resolve(),
+        (options.supervoxels or options.data / "supervoxels").resolve(),
         options.output.resolve(),
         options.depth,
         options.size,
@@ -226,6 +241,11 @@ def main() -> None:
         options.support,
         options.device,
     )
+    if options.copy_all_pairs:
+        copies = experiment.copies()
+        for rule in ("EP1", "no oracle"):
+            print(f"{rule}\n{format_table(summarise_rule(copies, rule), ['dice', 'iou'])}\n")
+        return
     runs = [(fold, seed) for seed in options.seeds for fold in options.folds]
 
     def rows(method: str, head: str, setting: str) -> list[FewShotScore]:
