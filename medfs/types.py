@@ -171,6 +171,7 @@ class Prediction:
     Attributes:
         logits: (B, 2, *S), background and foreground.
         side: side outputs by name.
+        found: (B, *s) bool, the foreground on the grid on which the head decided; None where that is the logits' own.
 
     Raises:
         UsageError: there are not two classes.
@@ -178,17 +179,20 @@ class Prediction:
 
     logits: Tensor
     side: Mapping[str, Tensor] = field(default_factory=dict)
+    found: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.logits.ndim < 3 or self.logits.shape[1] != 2:
             raise UsageError(f"prediction: logits of shape {tuple(self.logits.shape)}; expected (B, 2, *S)")
 
     @classmethod
-    def of_foreground(cls, probability: Tensor, side: Mapping[str, Tensor] | None = None) -> "Prediction":
+    def of_foreground(
+        cls, probability: Tensor, side: Mapping[str, Tensor] | None = None, found: Tensor | None = None
+    ) -> "Prediction":
         """From the probability of foreground (B, *S): the logits are the logs of the pair, clamped to stay finite."""
         precision = torch.finfo(torch.float32).eps
         probability = probability.float().clamp(precision, 1 - precision)
-        return cls(torch.stack([1 - probability, probability], dim=1).log(), side or {})
+        return cls(torch.stack([1 - probability, probability], dim=1).log(), side or {}, found)
 
     @property
     def probability(self) -> Tensor:

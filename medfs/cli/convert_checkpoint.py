@@ -8,7 +8,7 @@ import typer
 
 def convert_checkpoint(
     checkpoint: Annotated[Path, typer.Argument(metavar="FILE", help="Released weights: .pth, .pt or .safetensors.")],
-    method: Annotated[str, typer.Option("--from", help="Whose names they have: dmap.")],
+    method: Annotated[str, typer.Option("--from", help="Whose names they have: adnet or dmap.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write, *.safetensors.")],
 ) -> int:
     """Bring the released weights of a few-shot method under the names of medfs.
@@ -28,7 +28,8 @@ def convert_checkpoint(
 
     segmentor = published_segmentor(method)
     weights = read_weights(checkpoint)
-    load_published(segmentor, weights, method, checkpoint)
+    unused = load_published(segmentor, weights, method, checkpoint)
     save_segmentor(output, segmentor)
-    typer.echo(f"{output}: {len(weights)} tensors of {method}, all names fit")
+    left_out = f"; {len(unused)} that the method never uses are left out" if unused else ""
+    typer.echo(f"{output}: {len(weights) - len(unused)} tensors of {method}, all names fit{left_out}")
     return 0

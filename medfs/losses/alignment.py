@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from medfs.losses.likelihood import IGNORED, probability_nll
+from medfs.networks.functional import resize
 from medfs.types import Features, Prediction, Prototypes
 
 
@@ -31,7 +32,8 @@ def alignment_loss(
 ) -> Tensor:
     """Swap the roles: query and predicted mask become a one-shot support, and every support a query.
 
-    Episodes in which nothing was predicted are left out; 0 if that is all of them.
+    The predicted mask is the one that the head decided on, see :class:`~medfs.types.Prediction`, which may be coarser
+    than the images. Episodes in which nothing was predicted are left out; 0 if that is all of them.
 
     Args:
         head: extracts and matches as in the forward direction.
@@ -46,7 +48,7 @@ def alignment_loss(
         Wang et al., PANet, ICCV 2019.
     """
     shots = mask.shape[1]
-    predicted = prediction.logits.argmax(dim=1) == 1
+    predicted = prediction.logits.argmax(dim=1) == 1 if prediction.found is None else prediction.found
     empty = ~predicted.flatten(1).any(dim=1)
     if empty.all():
         return prediction.logits.new_zeros(())
@@ -57,4 +59,5 @@ def alignment_loss(
     left_out = empty.repeat_interleave(shots).view(-1, *[1] * (target.ndim - 1))
     if valid is not None:
         left_out = left_out | ~valid.flatten(0, 1)
-    return probability_nll(swapped.probability, torch.where(left_out, IGNORED, target), class_weights)
+    probability = resize(swapped.probability, mask.shape[2:])
+    return probability_nll(probability, torch.where(left_out, IGNORED, target), class_weights)

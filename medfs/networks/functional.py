@@ -4,10 +4,14 @@
 """
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+Pool = Literal["image", "feature"]
+"""The grid on which features and mask meet: that of the images, or the coarser one of the features."""
 
 _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 _SMALLEST_NORM = 1e-8
@@ -65,6 +69,18 @@ def foreground_probability(cosine: Tensor, threshold: Tensor, *, scale: float = 
     return torch.sigmoid(steepness * (scale * cosine + threshold))
 
 
+def threshold_decision(features: Tensor, prototype: Tensor, threshold: Tensor) -> Tensor:
+    """Probability of foreground (B, 1, *S) of a query's features, by their cosine with a prototype.
+
+    Args:
+        features: (B, C, *S).
+        prototype: (B, 1, C).
+        threshold: as :func:`foreground_probability` takes it, (B, 1), or (1,) for all.
+    """
+    cosine = cosine_map(features, prototype)
+    return foreground_probability(cosine, threshold.view(-1, *[1] * (cosine.ndim - 1)))
+
+
 def mask_on_grid(mask: Tensor, size: Sequence[int]) -> Tensor:
     """A mask on a coarser grid, so that small objects do not vanish.
 
@@ -89,14 +105,15 @@ def mask_on_grid(mask: Tensor, size: Sequence[int]) -> Tensor:
     return torch.where(half.any(dim=1, keepdim=True), half, most).unflatten(1, size)
 
 
-def values_under(features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def values_under(features: Tensor, mask: Tensor, *, align_corners: bool = True) -> tuple[Tensor, Tensor]:
     """Features at the voxels of a finer mask, interpolated linearly there and nowhere else.
 
-    The same values as :func:`resize` to the grid of the mask gives, corners aligned, without ever holding that grid.
+    The same values as :func:`resize` to the grid of the mask gives, without ever holding that grid.
 
     Args:
         features: (B, C, *s).
         mask: (B, *S), bool, over the same field of view.
+        align_corners: as in :func:`resize`.
 
     Returns:
         (B, C, n) in the order of the voxels, n being the largest count in the batch and at least 1, and (B, n), false
@@ -110,11 +127,55 @@ def values_under(features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     places = flat.byte().argsort(dim=1, descending=True, stable=True)[:, :count]
     valid = flat.gather(1, places)
     axes = torch.unravel_index(places, size)
-    # grid_sample wants the last axis first and counts from -1, the first sample, to 1, the last
-    grid = torch.stack([2 * i / max(1, n - 1) - 1 for i, n in zip(axes, size, strict=True)][::-1], dim=-1)
+    # grid_sample wants the last axis first and counts from -1 to 1, between the first and the last sample if corners
+    # are aligned, between the outer borders of both if not
+    between = [2 * i / max(1, n - 1) if align_corners else (2 * i + 1) / n for i, n in zip(axes, size, strict=True)]
+    grid = torch.stack(between[::-1], dim=-1) - 1
     grid = grid.view(len(mask), *[1] * (len(size) - 1), count, len(size)).to(features.dtype)
-    values = F.grid_sample(features, grid, mode="bilinear", padding_mode="border", align_corners=True)
+    values = F.grid_sample(features, grid, mode="bilinear", padding_mode="border", align_corners=align_corners)
     return values.flatten(2), valid
+
+
+def foreground_of_shots(
+    features: Tensor, mask: Tensor, pool: Pool = "image", *, align_corners: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Features of the supports' foreground.
+
+    Args:
+        features: (B K, C, *s), of all supports.
+        mask: (B, K, *S), bool.
+        pool: ``"image"`` interpolates the features at the foreground of the mask, ``"feature"`` brings the mask to the
+            grid of the features.
+        align_corners: as in :func:`resize`.
+
+    Returns:
+        (B, K, C, n) and which of the n are foreground, (B, K, n); see :func:`values_under`.
+    """
+    on_grid = mask.flatten(0, 1)
+    if pool == "feature":
+        on_grid = mask_on_grid(on_grid, features.shape[2:])
+    values, foreground = values_under(features, on_grid, align_corners=align_corners)
+    return values.unflatten(0, mask.shape[:2]), foreground.unflatten(0, mask.shape[:2])
+
+
+def mean_of_shots(features: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean within each shot, then over the shots that have any weight; 0 where none has.
+
+    Args:
+        features: (B, K, C, n).
+        weight: (B, K, n), not negative; bool counts as 0 and 1.
+
+    Returns:
+        (B, C).
+
+    >>> mean_of_shots(torch.tensor([[[[2.0, 4.0]], [[9.0, 7.0]]]]), torch.tensor([[[True, True], [False, True]]]))
+    tensor([[5.]])
+    """
+    weight = weight.to(features.dtype)
+    total = weight.sum(dim=2)
+    present = (total > 0).to(features.dtype)
+    mean = torch.einsum("bkcn,bkn->bkc", features, weight) / (total + (1 - present))[..., None]
+    return (mean * present[..., None]).sum(dim=1) / present.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 def _at_least_single(values: Tensor) -> Tensor:

@@ -22,14 +22,21 @@ def several_threads():
 
 
 @pytest.mark.usefixtures("several_threads")
-def test_reference_dmap_through_the_command(medfs, reference: Path, tmp_path):
-    case = load_case(reference, "dmap")
+@pytest.mark.parametrize(
+    ("method", "told"),
+    [
+        ("adnet", "626 tensors of adnet, all names fit; 38 that the method never uses are left out"),
+        ("dmap", "632 tensors of dmap, all names fit"),
+    ],
+)
+def test_reference_through_the_command(medfs, reference: Path, tmp_path, method, told):
+    case = load_case(reference, method)
     released = {"state_dict": {f"module.{name}": value for name, value in case.parameters.items()}, "step": 30000}
     torch.save(released, tmp_path / "30000.pth")
-    output = tmp_path / "dmap.safetensors"
-    code, out, _ = medfs("convert-checkpoint", "--from", "dmap", tmp_path / "30000.pth", "-o", output)
+    output = tmp_path / "network.safetensors"
+    code, out, _ = medfs("convert-checkpoint", "--from", method, tmp_path / "30000.pth", "-o", output)
     assert code == ExitCode.OK
-    assert out == f"{output}: {len(case.parameters)} tensors of dmap, all names fit\n"
+    assert out == f"{output}: {told}\n"
     episode = Episode(case.tensor("support")[:, None], case.tensor("mask").bool()[:, None], case.tensor("query"))
     with torch.no_grad():
         assert_matches(load_segmentor(output)(episode).probability, case.arrays["probability"])

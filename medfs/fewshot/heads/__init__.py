@@ -1,4 +1,5 @@
 """Few-shot methods: one head a file; adding one is that file and a line here."""
 
+from medfs.fewshot.heads.adnet import ADNetHead as ADNetHead
 from medfs.fewshot.heads.base import EpisodeHead as EpisodeHead
 from medfs.fewshot.heads.dmap import DMAPHead as DMAPHead

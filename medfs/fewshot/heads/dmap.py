@@ -9,12 +9,11 @@ from torch import Tensor, nn
 from medfs.errors import UsageError
 from medfs.fewshot.heads.base import EpisodeHead
 from medfs.losses import FocalLoss
-from medfs.networks.functional import cosine_map, foreground_probability, mask_on_grid, resize, values_under
+from medfs.networks.functional import Pool, cosine_map, foreground_of_shots, mean_of_shots, resize, threshold_decision
 from medfs.networks.reductions import ImageScalars, PointwiseConv
 from medfs.types import Features, Prediction, Prototypes
 
 Filter = Literal["none", "fixed", "learned"]
-Pool = Literal["image", "feature"]
 _DECISION, _FILTER = 0, 1  # scalars of an image
 _SMALLEST_EXPONENT = -80.0  # weights count relative to each other, but must not vanish all at once
 
@@ -115,8 +114,7 @@ class DMAPHead(EpisodeHead):
             )
         total = torch.zeros((), device=threshold.device)
         for level, prototype in zip(self.levels, prototypes, strict=True):
-            cosine = cosine_map(self.reduce[level](query[level]), prototype.foreground)
-            probability = foreground_probability(cosine, threshold.view(-1, *[1] * (cosine.ndim - 1)))
+            probability = threshold_decision(self.reduce[level](query[level]), prototype.foreground, threshold)
             total = total + self.level_weights[level] * resize(probability, mask.shape[2:])[:, 0]
         return Prediction.of_foreground(total, {"threshold": threshold, "kept": prototypes[0].side["kept"]})
 
@@ -126,16 +124,10 @@ class DMAPHead(EpisodeHead):
 
     def _foreground(self, support: Features, mask: Tensor, level: int) -> tuple[Tensor, Tensor]:
         """Features (B, K, C, n) of a level and which of them are foreground (B, K, n)."""
-        batch, shots = mask.shape[:2]
-        features = self.reduce[level](support[level].flatten(0, 1))
-        on_grid = mask.flatten(0, 1)
-        if self.pool == "feature":
-            on_grid = mask_on_grid(on_grid, features.shape[2:])
-        values, foreground = values_under(features, on_grid)
-        return values.unflatten(0, (batch, shots)), foreground.unflatten(0, (batch, shots))
+        return foreground_of_shots(self.reduce[level](support[level].flatten(0, 1)), mask, self.pool)
 
     def _prototype(self, features: Tensor, foreground: Tensor) -> Prototypes:
-        mean = _mean_of_shots(features, foreground.to(features.dtype))
+        mean = mean_of_shots(features, foreground)
         if self.filter == "fixed":
             return self._filtered(features, foreground, mean, torch.full_like(mean[:, :1], self.tau))
         return Prototypes(mean[:, None], side={"kept": torch.ones_like(mean[:, 0])})
@@ -151,18 +143,10 @@ class DMAPHead(EpisodeHead):
             none = ~kept.flatten(1).any(dim=1)
             weight = (kept | (foreground & none[:, None, None])).to(features.dtype)
         share = weight.sum(dim=(1, 2)) / foreground.sum(dim=(1, 2)).clamp(min=1)
-        return Prototypes(_mean_of_shots(features, weight)[:, None], side={"kept": share.detach()})
+        return Prototypes(mean_of_shots(features, weight)[:, None], side={"kept": share.detach()})
 
     def _tau(self, query: Features, support: Features) -> Tensor:
         """The learned filter's threshold (B, 1): what supports and query say, each with half the weight."""
         batch, shots = support[-1].shape[:2]
         of_shots = self.thresholds(support[-1].flatten(0, 1), _FILTER).view(batch, shots).mean(dim=1, keepdim=True)
         return torch.sigmoid((of_shots + self.thresholds(query[-1], _FILTER)) / 2)
-
-
-def _mean_of_shots(features: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean (B, C) of features (B, K, C, n): within each shot, then over the shots that have any weight."""
-    total = weight.sum(dim=2)
-    present = (total > 0).to(features.dtype)
-    mean = torch.einsum("bkcn,bkn->bkc", features, weight) / (total + (1 - present))[..., None]
-    return (mean * present[..., None]).sum(dim=1) / present.sum(dim=1, keepdim=True).clamp(min=1)
