@@ -5,6 +5,7 @@
 """
 
 import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ from medfs.io.names import volume_suffix
 from medfs.io.nifti import read_image, read_labels
 from medfs.io.volume import Volume
 
-# LoadImage makes one of every reader it knows before it asks ours; one of them warns that it has no GPU decoder for
-# DICOM, which is read elsewhere.
+# LoadImage makes one of every reader it knows before it asks ours; one of them warns, twice, that it has no GPU decoder
+# for DICOM, which is read elsewhere.
 logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", "NvImgCodecPydicomReader", UserWarning)
 
 
 class Reader(ImageReader):
