@@ -1,13 +1,13 @@
 """Published checkpoints: their parameter names and ours."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
 from medfs.errors import UsageError
-from medfs.fewshot.heads import ADNetHead, DMAPHead
+from medfs.fewshot.heads import ADNetHead, DMAPHead, EpisodeHead, HCPMHead, QNetHead
 from medfs.fewshot.segmentor import FewShotSegmentor
 from medfs.networks import ResNetEncoder
 from medfs.networks.weights import load_exactly
@@ -15,10 +15,11 @@ from medfs.networks.weights import load_exactly
 
 @dataclass(frozen=True)
 class _Published:
-    """A published network: how to build it, its names for the beginnings of ours, and its layers without use."""
+    """A published network: its head, its names for the beginnings of ours, its dilation, its layers without use."""
 
-    build: Callable[[], FewShotSegmentor]
+    head: Callable[[Sequence[int]], EpisodeHead]
     names: Mapping[str, str]
+    dilate: tuple[bool, ...] = (True, True, False)
     unused: tuple[str, ...] = ()
 
 
@@ -27,29 +28,41 @@ _ADNET = {
     "head.reduce.": "encoder.localconv.",
     "encoder.": "encoder.backbone.",
 }
-_DMAP = {
+_QNET = {
     "head.thresholds.shared.": "encoder.backbone.fc.",
     "head.thresholds.scalars.0.": "encoder.reduce1d.",
-    "head.thresholds.scalars.1.": "encoder.reduce2d.",
     "head.reduce.0.": "encoder.reduce1.",
     "head.reduce.1.": "encoder.reduce2.",
     "encoder.": "encoder.backbone.",
 }
-
-
-def _adnet() -> FewShotSegmentor:
-    encoder = ResNetEncoder(101, dilate=(False, True, True))
-    return FewShotSegmentor(encoder, ADNetHead(encoder.out_channels))
-
-
-def _dmap() -> FewShotSegmentor:
-    encoder = ResNetEncoder(101)
-    return FewShotSegmentor(encoder, DMAPHead(encoder.out_channels))
+_DMAP = _QNET | {"head.thresholds.scalars.1.": "encoder.reduce2d."}
+_HCPMNET = {
+    "head.closeness": "a",
+    "head.background_expansion.": "fc.",
+    "head.scalars.0.": "encoder.backbone.fc.",
+    "head.scalars.1.": "encoder.reduce1d.",
+    "head.reduce.": "encoder.reduce1.",
+    **{
+        f"head.{ours}.{part}": f"{theirs}.{name}"
+        for ours, theirs in (("mine_query", "IA1"), ("mine_support", "IA2"))
+        for part, name in (("mu", "mu"), ("to_query.", "wq."), ("to_key.", "wk."), ("to_value.", "wv."))
+    },
+    "head.foreground.support_weight": "beta1",
+    "head.background.support_weight": "beta2",
+    **{
+        f"head.{ours}.decoder.{part}.": f"{theirs}.{name}."
+        for ours, theirs in (("foreground", "decoder1"), ("background", "decoder2"))
+        for part, name in (("merge", "merge"), ("lift", "res1"), ("residual", "res2"), ("decide", "cls"))
+    },
+    "encoder.": "encoder.backbone.",
+}
 
 
 _METHODS = {
-    "adnet": _Published(_adnet, _ADNET, unused=("encoder.asppconv.", "encoder.aspp_out.")),
-    "dmap": _Published(_dmap, _DMAP),
+    "adnet": _Published(ADNetHead, _ADNET, (False, True, True), ("encoder.asppconv.", "encoder.aspp_out.")),
+    "dmap": _Published(DMAPHead, _DMAP),
+    "hcpmnet": _Published(HCPMHead, _HCPMNET),
+    "qnet": _Published(QNetHead, _QNET),
 }
 
 
@@ -57,7 +70,7 @@ def published_methods() -> tuple[str, ...]:
     """Methods whose checkpoints can be loaded.
 
     >>> published_methods()
-    ('adnet', 'dmap')
+    ('adnet', 'dmap', 'hcpmnet', 'qnet')
     """
     return tuple(_METHODS)
 
@@ -68,7 +81,9 @@ def published_segmentor(method: str) -> FewShotSegmentor:
     Raises:
         UsageError: no such method.
     """
-    return _entry(method).build()
+    entry = _entry(method)
+    encoder = ResNetEncoder(101, dilate=entry.dilate)
+    return FewShotSegmentor(encoder, entry.head(encoder.out_channels))
 
 
 def published_name(ours: str, method: str) -> str:

@@ -3,3 +3,5 @@
 from medfs.fewshot.heads.adnet import ADNetHead as ADNetHead
 from medfs.fewshot.heads.base import EpisodeHead as EpisodeHead
 from medfs.fewshot.heads.dmap import DMAPHead as DMAPHead
+from medfs.fewshot.heads.hcpmnet import HCPMHead as HCPMHead
+from medfs.fewshot.heads.qnet import QNetHead as QNetHead

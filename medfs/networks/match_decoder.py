@@ -1,0 +1,53 @@
+"""A decoder of matched features that serves slices and volumes."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medfs.networks.reductions import PointwiseConv
+
+
+class PlaneConv(nn.Conv2d):
+    """A 3x3 convolution without bias over the last two axes; of a volume, in each of its slices.
+
+    Args:
+        in_channels: of the features.
+        out_channels: of the result.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size=3, padding=1, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, *S) to (B, C', *S)."""
+        if features.ndim == 4:
+            return super().forward(features)
+        return F.conv3d(features, self.weight[:, :, None], padding=(0, 1, 1))
+
+
+class MatchDecoder(nn.Module):
+    """One logit a place: two pointwise layers, a residual pair of 3x3 convolutions and two layers that decide.
+
+    Args:
+        in_channels: of what was concatenated.
+        channels: inside.
+        spatial_dims: 2 for 3x3 kernels, which see the slices of a volume one by one; 3 for 3x3x3, volumes alone.
+    """
+
+    def __init__(self, in_channels: int, channels: int, *, spatial_dims: int = 2) -> None:
+        super().__init__()
+        self.merge = nn.Sequential(PointwiseConv(in_channels, channels), nn.ReLU(), nn.Dropout(0.2))
+        self.lift = nn.Sequential(PointwiseConv(channels, channels), nn.ReLU())
+        first, second, last = (_convolution(channels, spatial_dims) for _ in range(3))
+        self.residual = nn.Sequential(first, nn.ReLU(), second, nn.ReLU())
+        self.decide = nn.Sequential(last, nn.ReLU(), nn.Dropout(0.1), PointwiseConv(channels, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, *S) to (B, 1, *S)."""
+        lifted = self.lift(self.merge(features))
+        return self.decide(lifted + self.residual(lifted))
+
+
+def _convolution(channels: int, spatial_dims: int) -> nn.Module:
+    if spatial_dims == 2:
+        return PlaneConv(channels, channels)
+    return nn.Conv3d(channels, channels, kernel_size=3, padding=1, bias=False)
