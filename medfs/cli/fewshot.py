@@ -35,7 +35,9 @@ def fewshot(
     checkpoint: Annotated[
         Path | None, typer.Option(help="A trained network, e.g. from medfs convert-checkpoint.")
     ] = None,
-    head: Annotated[str, typer.Option(help="Method, where there is no checkpoint: adnet or dmap.")] = "dmap",
+    head: Annotated[
+        str, typer.Option(help="Method, where there is no checkpoint: adnet, dmap, hcpm or qnet.")
+    ] = "dmap",
     labels: Annotated[
         str, typer.Option(help="What the label values mean: a label set, or the organs from value 1 on.")
     ] = "",

@@ -27,6 +27,8 @@ def several_threads():
     [
         ("adnet", "626 tensors of adnet, all names fit; 38 that the method never uses are left out"),
         ("dmap", "632 tensors of dmap, all names fit"),
+        ("hcpmnet", "654 tensors of hcpmnet, all names fit"),
+        ("qnet", "630 tensors of qnet, all names fit"),
     ],
 )
 def test_reference_through_the_command(medfs, reference: Path, tmp_path, method, told):

@@ -4,21 +4,20 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from medfs.errors import UsageError
-from medfs.fewshot.heads.base import EpisodeHead
+from medfs.fewshot.heads.query_threshold import QueryThresholdHead
 from medfs.losses import FocalLoss
-from medfs.networks.functional import Pool, cosine_map, foreground_of_shots, mean_of_shots, resize, threshold_decision
-from medfs.networks.reductions import ImageScalars, PointwiseConv
+from medfs.networks.functional import Pool, cosine_map, mean_of_shots
 from medfs.types import Features, Prediction, Prototypes
 
 Filter = Literal["none", "fixed", "learned"]
-_DECISION, _FILTER = 0, 1  # scalars of an image
+_FILTER = 1  # the scalar of an image that is the threshold of the filter
 _SMALLEST_EXPONENT = -80.0  # weights count relative to each other, but must not vanish all at once
 
 
-class DMAPHead(EpisodeHead):
+class DMAPHead(QueryThresholdHead):
     """One de-biased foreground prototype a level, and a decision threshold that the query itself gives.
 
     The mean of the foreground features is compared with each of them; those similar enough are averaged again. The
@@ -70,21 +69,11 @@ class DMAPHead(EpisodeHead):
         gamma: float = 0.7,
         class_weights: Sequence[float] = (0.1, 1.0),
     ) -> None:
-        super().__init__()
-        if filter not in ("none", "fixed", "learned") or pool not in ("image", "feature"):
-            raise UsageError(
-                f"DMAP: filter {filter!r}, pool {pool!r}; expected none, fixed or learned, image or feature"
-            )
-        if len(in_channels) != 2 or len(level_weights) != 2 or not any(level_weights):
-            raise UsageError(
-                f"DMAP: stages {in_channels}, weights {level_weights}; expected two each, not both weights 0"
-            )
-        self.in_channels, self.channels, self.hidden = tuple(in_channels), channels, hidden
-        self.level_weights, self.filter, self.tau, self.softness = tuple(level_weights), filter, tau, softness
-        self.pool, self.gamma, self.class_weights = pool, gamma, tuple(class_weights)
-        self.levels = [level for level, weight in enumerate(level_weights) if weight]
-        self.reduce = nn.ModuleList(PointwiseConv(width, channels) for width in in_channels)
-        self.thresholds = ImageScalars(in_channels[-1], scalars=2, hidden=hidden)
+        super().__init__(in_channels, channels, level_weights=level_weights, pool=pool, hidden=hidden, scalars=2)
+        if filter not in ("none", "fixed", "learned"):
+            raise UsageError(f"DMAPHead: filter {filter!r}; expected none, fixed or learned")
+        self.filter, self.tau, self.softness = filter, tau, softness
+        self.gamma, self.class_weights = gamma, tuple(class_weights)
         self.focal = FocalLoss(gamma, class_weights)
 
     def extract(self, support: Features, mask: Tensor) -> tuple[Prototypes, ...]:
@@ -94,7 +83,7 @@ class DMAPHead(EpisodeHead):
             support: (B, K, C, *S) at each level.
             mask: (B, K, *S), bool.
         """
-        return tuple(self._prototype(*self._foreground(support, mask, level)) for level in self.levels)
+        return tuple(self._prototype(*self.foreground(support, mask, level)) for level in self.levels)
 
     def match(self, query: Features, support: Features, mask: Tensor, prototypes: tuple[Prototypes, ...]) -> Prediction:
         """The query against its own threshold; with the learned filter, after filtering the supports for this query.
@@ -105,26 +94,19 @@ class DMAPHead(EpisodeHead):
             mask: (B, K, *S), bool.
             prototypes: as extracted.
         """
-        threshold = self.thresholds(query[-1], _DECISION)
+        threshold = self.threshold(query)
         if self.filter == "learned":
             tau = self._tau(query, support)
             prototypes = tuple(
-                self._filtered(*self._foreground(support, mask, level), anchor.foreground[:, 0], tau)
+                self._filtered(*self.foreground(support, mask, level), anchor.foreground[:, 0], tau)
                 for level, anchor in zip(self.levels, prototypes, strict=True)
             )
-        total = torch.zeros((), device=threshold.device)
-        for level, prototype in zip(self.levels, prototypes, strict=True):
-            probability = threshold_decision(self.reduce[level](query[level]), prototype.foreground, threshold)
-            total = total + self.level_weights[level] * resize(probability, mask.shape[2:])[:, 0]
-        return Prediction.of_foreground(total, {"threshold": threshold, "kept": prototypes[0].side["kept"]})
+        foreground = self.decide(query, (each.foreground for each in prototypes), threshold, mask.shape[2:])
+        return Prediction.of_foreground(foreground, {"threshold": threshold, "kept": prototypes[0].side["kept"]})
 
     def loss(self, prediction: Prediction, target: Tensor) -> Tensor:
         """Focal loss of the probabilities."""
         return self.focal(prediction.probability, target)
-
-    def _foreground(self, support: Features, mask: Tensor, level: int) -> tuple[Tensor, Tensor]:
-        """Features (B, K, C, n) of a level and which of them are foreground (B, K, n)."""
-        return foreground_of_shots(self.reduce[level](support[level].flatten(0, 1)), mask, self.pool)
 
     def _prototype(self, features: Tensor, foreground: Tensor) -> Prototypes:
         mean = mean_of_shots(features, foreground)
