@@ -53,7 +53,7 @@ class HCPMHead(EpisodeHead):
         alignment_weight: of the alignment loss.
 
     Raises:
-        UsageError: an unknown prior or pool, another number of axes, or no stage.
+        UsageError: an unknown prior or pool, another number of axes, or no stage; slices for kernels of volumes.
 
     **Differs from the paper**: the defaults compute what the release computes wherever that is determined. It draws up
     to 150 windows, and up to 100 voxels where no window counts, at random, in tests too; here they are evenly spaced
@@ -145,6 +145,8 @@ class HCPMHead(EpisodeHead):
         self, scalars: Tensor, query: Features, support: Features, mask: Tensor, prototypes: tuple[Prototypes, ...]
     ) -> Prediction:
         """As :meth:`match`, with given scalars (B, 4), in the order of the side output."""
+        if mask.ndim - 2 < self.spatial_dims:
+            raise UsageError("HCPMNet: decoder kernels of 3 axes for slices; expected spatial_dims=2, or volumes")
         features, shots = self._reduced(query[0]), self._reduced(support[0].flatten(0, 1))
         shots = shots.unflatten(0, mask.shape[:2])
         temperature = 1 + 10 * scalars[:, 2].sigmoid()
