@@ -152,7 +152,7 @@ def test_one_seed_gives_one_untrained_network():
     first, again, other = untrained_segmentor(), untrained_segmentor("DMAPHead"), untrained_segmentor(seed=1)
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in first.state_dict().items())
     assert not torch.equal(first.encoder.conv1.weight, other.encoder.conv1.weight)
-    with pytest.raises(UsageError, match="no head 'panet'; expected one of dmap"):
+    with pytest.raises(UsageError, match="no head 'panet'; expected one of adnet, dmap"):
         untrained_segmentor("panet")
 
 

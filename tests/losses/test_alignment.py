@@ -67,3 +67,20 @@ def test_padding_of_a_support_counts_nowhere():
     changed[0][..., 5:] = 50
     one, other = (alignment_loss(BrightnessHead(), prediction, query, s, mask, valid=valid) for s in (support, changed))
     torch.testing.assert_close(one, other)
+
+
+def test_a_coarser_decision_becomes_the_mask_of_the_query():
+    class CoarseHead(BrightnessHead):
+        def match(self, query, support, mask, prototypes):
+            assert mask.shape[2:] == (3, 3)
+            return super().match(tuple(stage[..., ::2, ::2] for stage in query), support, mask, prototypes)
+
+    found = torch.zeros(2, 3, 3, dtype=torch.bool)
+    found[:, 1] = True
+    coarse = torch.where(found, 4.0, 1.0)[:, None]
+    full = torch.ones(2, 1, 6, 6, dtype=torch.bool)
+    everything = Prediction.of_foreground(full[:, 0] * 0.9, found=found)
+    support = (torch.full((2, 1, 1, 6, 6), 3.5),)
+    loss = alignment_loss(CoarseHead(), everything, (coarse,), support, full)
+    # the mean brightness under the coarse mask is 4, half a unit away from the supports; under the logits it is not
+    torch.testing.assert_close(loss, torch.tensor(0.5))
