@@ -108,7 +108,8 @@ def test_the_threshold_of_the_filter_listens_to_support_and_query():
     support, _ = two_tissues(0.25)
     learned = head(filter="learned").eval()
     with torch.no_grad():
-        learned.thresholds.scalars[1].weight.fill_(20.0)
+        learned.thresholds.shared.weight.fill_(0.5)
+        learned.thresholds.scalars[1].weight.fill_(1.0)
     first = learned._tau((support[0][:, 0], directions(0.0)[:, 0]), support)
     assert learned._tau((support[0][:, 0], directions(180.0)[:, 0]), support) != first
     assert learned._tau((support[0][:, 0], directions(0.0)[:, 0]), (support[0], directions(180.0))) != first
