@@ -57,12 +57,22 @@ def parameter(salt: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
     return np.asarray(value).astype(np.float32)
 
 
-def assert_matches(actual: torch.Tensor, stored: np.ndarray) -> None:
-    """Outputs: 1e-4 of the largest value in float32, 2e-3 + 1e-3 |b| where the stored array is float16."""
+def assert_matches(actual: torch.Tensor, stored: np.ndarray, *, elsewhere: float = 1e-4) -> None:
+    """Outputs: 1e-4 of the largest value in float32, 2e-3 + 1e-3 |b| where the stored array is float16.
+
+    Args:
+        actual: what medfs computes.
+        stored: what the published implementation computed, on a CPU with AVX-512.
+        elsewhere: share of the largest value that is allowed on CPUs without it. A hundred convolutions sum in another
+            order there, and differ by the rounding of single precision, of which the stored values have their share.
+    """
     value = actual.detach().double().numpy()
     assert value.shape == stored.shape
     expected = stored.astype(np.float64)
-    allowed = 2e-3 + 1e-3 * abs(expected) if stored.dtype == np.float16 else 1e-4 * max(1.0, abs(expected).max())
+    largest = max(1.0, abs(expected).max())
+    allowed = 2e-3 + 1e-3 * abs(expected) if stored.dtype == np.float16 else 1e-4 * largest
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        allowed = np.maximum(allowed, elsewhere * largest)
     worst = abs(value - expected).max()
     assert (abs(value - expected) <= allowed).all(), f"largest difference {worst:.3g}"
 

@@ -41,7 +41,9 @@ def test_reference_through_the_command(medfs, reference: Path, tmp_path, method,
     assert out == f"{output}: {told}\n"
     episode = Episode(case.tensor("support")[:, None], case.tensor("mask").bool()[:, None], case.tensor("query"))
     with torch.no_grad():
-        assert_matches(load_segmentor(output)(episode).probability, case.arrays["probability"])
+        probability = load_segmentor(output)(episode).probability
+    elsewhere = 3e-2 if method == "hcpmnet" else 1e-3
+    assert_matches(probability, case.arrays["probability"], elsewhere=elsewhere)
 
 
 class Code:

@@ -24,7 +24,7 @@ def test_reference_adnet(reference: Path) -> None:
         prediction = segmentor.match(query, support, mask[:, None])
         align = alignment_loss(segmentor.head, prediction, query, support, mask[:, None])
         terms = segmentor.head.auxiliary(prediction, query, support, mask[:, None], mask)
-    assert_matches(prediction.probability, case.arrays["probability"])
+    assert_matches(prediction.probability, case.arrays["probability"], elsewhere=1e-3)
     assert_loss_matches(align, case.arrays["align_loss"])
     assert_loss_matches(terms["threshold"], case.arrays["threshold_loss"])
 

@@ -25,7 +25,7 @@ def test_reference_hcpmnet(reference: Path) -> None:
     case, segmentor, episode = _published(reference)
     with torch.no_grad():
         prediction = segmentor(episode)
-    assert_matches(prediction.probability, case.arrays["probability"])
+    assert_matches(prediction.probability, case.arrays["probability"], elsewhere=3e-2)
 
 
 @pytest.mark.usefixtures("several_threads")

@@ -26,8 +26,8 @@ def test_reference_qnet(reference: Path, mode) -> None:
             refined = segmentor.match(query, support, mask)
         again = segmentor.match(query, support, mask)
         align = alignment_loss(segmentor.head.swapped(plain), plain, query, support, mask)
-    assert_matches(plain.probability, case.arrays["probability"])
-    assert_matches(refined.probability, case.arrays["probability_refined7"])
+    assert_matches(plain.probability, case.arrays["probability"], elsewhere=1e-3)
+    assert_matches(refined.probability, case.arrays["probability_refined7"], elsewhere=1e-3)
     assert (refined.probability - plain.probability).abs().max() > 1e-3
     assert torch.equal(again.logits, plain.logits)
     assert_loss_matches(align, case.arrays["align_loss"])
