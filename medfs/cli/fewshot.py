@@ -1,18 +1,18 @@
 """``medfs fewshot``: a folder segmented from one labelled scan, or a few."""
 
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medfs.cli.progress import case_reporter
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from medfs.anatomy import LabelSet
     from medfs.fewshot import FewShotSegmentor
-    from medfs.inference import CaseRecord
     from medfs.inference.working_grid import LabelledScan
     from medfs.metrics import OrganScore
 
@@ -93,7 +93,7 @@ def fewshot(
         named = dict(zip(unique_case_names(support), scans, strict=True))
         _print_expected(leave_one_out(segmentor, named, label_set, **options))
     run = FolderRun(segmenter, output, slicer=slicer, preview=preview, statistics=stats, page=html)
-    return int(run.run(cases, _reporter(len(cases), console)))
+    return int(run.run(cases, case_reporter(len(cases), console)))
 
 
 def _segmentor(checkpoint: Path | None, head: str, console: "Console") -> "FewShotSegmentor":
@@ -104,19 +104,6 @@ def _segmentor(checkpoint: Path | None, head: str, console: "Console") -> "FewSh
         return load_segmentor(checkpoint)
     console.print(UNTRAINED, markup=False)
     return untrained_segmentor(head)
-
-
-def _reporter(count: int, console: "Console") -> Callable[["CaseRecord"], None]:
-    """One line for each finished case, with a bar below on a terminal."""
-    from rich.progress import track
-
-    places = iter(track(range(count), "segmenting", console=console, disable=not console.is_terminal))
-
-    def report(record: "CaseRecord") -> None:
-        outcome = record.error or f"{record.seconds:.1f} s" + "".join(f"; {line}" for line in record.warnings)
-        console.print(f"[{next(places) + 1}/{count}] {record.case}: {record.status}, {outcome}", markup=False)
-
-    return report
 
 
 def _label_set(labels: str, scans: list["LabelledScan"]) -> "LabelSet":

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from medfs.cli.progress import case_reporter
+
 
 def segment(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="Scans, folders of scans or patterns.")],
@@ -44,7 +46,6 @@ def segment(
     if output.resolve() in {Path(item).resolve() for item in inputs}:
         raise UsageError(f"{output}: is an input folder; choose another one for the results")
     from rich.console import Console
-    from rich.progress import track
 
     from medfs.io import find_images, read_image
 
@@ -54,7 +55,7 @@ def segment(
 
     from functools import partial
 
-    from medfs.inference import CaseRecord, FolderRun, Segmenter
+    from medfs.inference import FolderRun, Segmenter
     from medfs.inference.components import LargestComponents
     from medfs.inference.segmenter import Restricted
 
@@ -69,11 +70,4 @@ def segment(
         page=html,
         read=partial(read_image, assume_orientation=assume_orientation, replace_nan=replace_nan),
     )
-    count = iter(track(range(len(cases)), "segmenting", console=console, disable=not console.is_terminal))
-
-    def report(record: CaseRecord) -> None:
-        place = next(count) + 1
-        outcome = record.error or f"{record.seconds:.1f} s" + "".join(f"; {line}" for line in record.warnings)
-        console.print(f"[{place}/{len(cases)}] {record.case}: {record.status}, {outcome}", markup=False)
-
-    return int(run.run(cases, report))
+    return int(run.run(cases, case_reporter(len(cases), console)))
