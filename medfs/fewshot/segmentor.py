@@ -173,16 +173,19 @@ class SupportedSegmentor(nn.Module):
     def foreground(self, query: Features, size: Sequence[int]) -> Tensor:
         """Probability of each organ (B, N, *size) from features (B, C, *S) of the queries.
 
-        The organs are N episodes that share the features of a query.
+        The organs are N episodes that share the features of a query. A head that tunes itself at test time
+        (:meth:`EpisodeHead.adapt`) does so for each query.
         """
         support = tuple(self.get_buffer(f"support_{level}") for level in range(self.levels))
         head, masks = self.segmentor.head, self.masks
-        prototypes = None if len(self.segmentor.plugins) else head.extract(support, masks)
+        fixed = not len(self.segmentor.plugins) and type(head).adapt is EpisodeHead.adapt
+        prototypes = head.extract(support, masks) if fixed else None
         found = []
         for index in range(len(query[0])):
             shared = tuple(stage[index].expand(len(masks), *stage.shape[1:]) for stage in query)
-            if prototypes is None:  # a plug-in may change the supports by what it sees in the query
-                prediction = self.segmentor.match(shared, support, masks)
+            if prototypes is None:  # the query changes them: a plug-in sees it, or the head is tuned to it
+                with head.adapt(shared, support, masks):
+                    prediction = self.segmentor.match(shared, support, masks)
             else:
                 prediction = head.match(shared, support, masks, prototypes)
             found.append(prediction.probability[:, 1])

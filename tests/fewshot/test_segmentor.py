@@ -9,7 +9,7 @@ from torch import nn
 
 from medfs.errors import InputError, UsageError
 from medfs.fewshot import FewShotSegmentor, load_segmentor, save_segmentor
-from medfs.fewshot.heads import DMAPHead
+from medfs.fewshot.heads import DMAPHead, QNetHead
 from medfs.fewshot.plugins import EpisodePlugin
 from medfs.losses import FocalLoss, alignment_loss
 from medfs.networks import ResNetEncoder
@@ -115,6 +115,28 @@ def test_the_most_probable_organ_wins_and_background_below_one_half():
     assert torch.equal(labels, torch.where(best > 0.5, organ + 1, 0))
     assert each.shape == (3, 3, *SIZE)
     assert len(labels.unique()) > 1
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_head_is_tuned_to_each_query_and_organ_apart(mode):
+    given = episode(batch=3)
+    torch.manual_seed(0)
+    tuned = FewShotSegmentor(SmallEncoder(), QNetHead((6, 8), channels=5, learning_rate=1.0)).eval()
+    plain = FewShotSegmentor(tuned.encoder, QNetHead((6, 8), channels=5, refinement_steps=0)).eval()
+    plain.head.load_state_dict(tuned.head.state_dict())
+    with mode():
+        found, unrefined = (
+            each.for_supports(given.support_image, given.support_mask)(given.query_image) for each in (tuned, plain)
+        )
+        apart = [
+            tuned.for_supports(given.support_image[[organ]], given.support_mask[[organ]]).foreground(
+                tuned.encoder(given.query_image[[query]]), SIZE
+            )
+            for query in range(3)
+            for organ in range(3)
+        ]
+    torch.testing.assert_close(found[:, 1:].exp(), torch.cat(apart).view(3, 3, *SIZE), rtol=1e-4, atol=1e-5)
+    assert (found - unrefined).abs().max() > 1e-3
 
 
 def test_plug_ins_reach_supports_inside():
