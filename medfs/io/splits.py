@@ -124,7 +124,7 @@ def make_split(
     patients: dict[str, list[Case]] = defaultdict(list)
     for case in sorted(cases, key=lambda case: case.name):
         patients[case.patient].append(case)
-    order = sorted(patients, key=lambda patient: hashlib.sha256(f"{seed}\0{patient}".encode()).digest())
+    order = sorted(patients, key=lambda patient: _rank(seed, patient))
     usable = [patient for patient in order if any(case.label for case in patients[patient])]
     wanted = test + validation + (1 if labelled is None else labelled)
     if min(test, validation) < 0 or (labelled is not None and labelled < 1) or wanted > len(usable):
@@ -139,6 +139,29 @@ def make_split(
     remaining = [c for patient in order if patient not in held_out for c in patients[patient]]
     unlabelled = tuple(replace(c, label=None) for c in remaining if c.patient not in supervised or not c.label)
     return Split(labelled=parts[2], unlabelled=unlabelled, validation=parts[1], test=parts[0], seed=seed)
+
+
+def draw_labelled(split: Split, labelled: int | None, seed: int) -> Split:
+    """The same test and validation cases with another draw of labelled patients among those that have labels.
+
+    Args:
+        split: whose ``labelled`` cases may be drawn from.
+        labelled: number of patients; for one seed, fewer are a subset of more. None for all.
+        seed: of the draw.
+
+    Returns:
+        The split; training cases that are not drawn are unlabelled.
+
+    Raises:
+        UsageError: there are not as many, or fewer than 1 are wanted.
+    """
+    patients = sorted({case.patient for case in split.labelled}, key=lambda patient: _rank(seed, patient))
+    if labelled is not None and not 1 <= labelled <= len(patients):
+        raise UsageError(f"labelled {labelled}; expected from 1 to the {len(patients)} patients with labels")
+    chosen = set(patients[:labelled])
+    others = tuple(replace(case, label=None) for case in split.labelled if case.patient not in chosen)
+    drawn = tuple(case for case in split.labelled if case.patient in chosen)
+    return replace(split, labelled=drawn, unlabelled=split.unlabelled + others, seed=seed)
 
 
 def split_from_datalist(path: str | Path) -> Split:
@@ -191,6 +214,11 @@ def _shared(split: Split, key: Callable[[Case], str]) -> list[str]:
         for case in cases:
             where[key(case)].setdefault(group, f"{case.name} ({group})")
     return [f"{' and '.join(found.values())} share {what}" for what, found in where.items() if len(found) > 1]
+
+
+def _rank(seed: int, patient: str) -> bytes:
+    """Where a patient stands in the order of a seed, on any machine and among any others."""
+    return hashlib.sha256(f"{seed}\0{patient}".encode()).digest()
 
 
 def _record(case: Case, folder: Path) -> dict[str, str | None]:

@@ -6,6 +6,9 @@ from medfs.metrics.conventions import Convention as Convention
 from medfs.metrics.conventions import ConventionName as ConventionName
 from medfs.metrics.conventions import Status as Status
 from medfs.metrics.conventions import find_convention as find_convention
+from medfs.metrics.paired import PairedDifference as PairedDifference
+from medfs.metrics.paired import holm as holm
+from medfs.metrics.paired import paired_difference as paired_difference
 from medfs.metrics.score import OrganScore as OrganScore
 from medfs.metrics.score import score_case as score_case
 from medfs.metrics.summary import OrganSummary as OrganSummary

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from medfs.errors import InputError, StorageError, UsageError
 from medfs.io import Case, Split, make_split
-from medfs.io.splits import PARTS, require_distinct_voxels, split_from_datalist
+from medfs.io.splits import PARTS, draw_labelled, require_distinct_voxels, split_from_datalist
 
 ROOT = Path("/data")
 
@@ -199,3 +199,27 @@ def test_a_datalist_states_its_own_split(tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"datalist\.json: split: a \(training\) and d \(test\) share patient a"):
         split_from_datalist(path)
+
+
+@given(st.integers(0, 50), st.integers(1, 8))
+def test_another_draw_keeps_who_is_tested_and_fewer_labels_are_among_more(seed: int, labelled: int):
+    fixed = make_split(make_cases(scans=2), validation=3, test=4)
+    few, more = (draw_labelled(fixed, number, seed) for number in (labelled, labelled + 1))
+    assert (few.test, few.validation) == (fixed.test, fixed.validation)
+    assert len({case.patient for case in few.labelled}) == labelled
+    assert set(few.labelled) < set(more.labelled)
+    names = [{case.name for case in split.labelled + split.unlabelled} for split in (fixed, few, more)]
+    assert names[0] == names[1] == names[2]
+    assert all(case.label is None for case in few.unlabelled)
+
+
+def test_two_seeds_draw_different_patients():
+    fixed = make_split(make_cases(), validation=3, test=4)
+    assert draw_labelled(fixed, 4, 0).labelled != draw_labelled(fixed, 4, 1).labelled
+    assert set(draw_labelled(fixed, None, 1).labelled) == set(fixed.labelled)
+
+
+@pytest.mark.parametrize("labelled", [0, 14])
+def test_a_draw_of_more_than_there_are_is_refused(labelled: int):
+    with pytest.raises(UsageError, match="to the 13 patients"):
+        draw_labelled(make_split(make_cases(), validation=3, test=4), labelled, 0)
