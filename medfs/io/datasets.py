@@ -140,7 +140,21 @@ def _cases_of_folder(dataset: Path) -> list[Case]:
     pair = next((pair for pair in _FOLDERS if (dataset / pair[0]).is_dir()), None)
     if pair is None:
         raise InputError(f"{shown(dataset)}: no dataset; expected a folder with images/ and labels/, or a datalist")
-    images, labels = (_volumes(dataset / folder) for folder in pair)
+    return pair_folders(dataset / pair[0], dataset / pair[1], shown(dataset))
+
+
+def pair_folders(images_dir: Path, labels_dir: Path, where: str) -> list[Case]:
+    """The images of one folder with the label maps of another, as :func:`find_cases` pairs their names.
+
+    Args:
+        images_dir: an image without a label is a case without one.
+        labels_dir: may be missing.
+        where: begins the message.
+
+    Raises:
+        InputError: a label without image, equal case names: all of them in one message.
+    """
+    images, labels = _volumes(images_dir), _volumes(labels_dir)
     unique_case_names(images)
     unpaired = {stem(label): label for label in labels}
     faults = [] if len(unpaired) == len(labels) else [f"{len(labels) - len(unpaired)} labels of equal names"]
@@ -153,7 +167,7 @@ def _cases_of_folder(dataset: Path) -> list[Case]:
             name = full
         cases.append(Case(name, name, image, unpaired.pop(found) if found else None))
     faults += [f"label {shown(label)} has no image" for label in unpaired.values()]
-    _raise_all(shown(dataset), faults + repeated_names(cases))
+    _raise_all(where, faults + repeated_names(cases))
     return cases
 
 
