@@ -10,7 +10,9 @@ from torch import Tensor
 
 from medfs.networks.functional import mean_of_shots
 
-_POOL: dict[int, Callable[..., Tensor]] = {2: F.avg_pool2d, 3: F.avg_pool3d}
+AVERAGE_POOL: dict[int, Callable[..., Tensor]] = {2: F.avg_pool2d, 3: F.avg_pool3d}
+"""By the number of spatial axes."""
+
 _LONE_VOXELS = 100
 _ROUNDING = 1e-3  # of a voxel count
 _SMALLEST_COUNT = 1e-5
@@ -38,6 +40,11 @@ class PrototypeBank:
     def local(self) -> "PrototypeBank":
         """Without the first."""
         return PrototypeBank(self.values[:, 1:], self.valid[:, 1:])
+
+    def thinned(self, most: int) -> "PrototypeBank":
+        """The valid ones alone; of more than ``most``, some that are evenly spaced. What is not valid is zero."""
+        places, valid = evenly_spaced(self.valid, most)
+        return PrototypeBank(_rows(self.values, places) * valid[..., None], valid)
 
     def weights(self, similarity: Tensor, temperature: Tensor) -> Tensor:
         """Softmax over the valid prototypes of temperature (B,) times similarity (B, P, *S); 0 if none is valid."""
@@ -91,10 +98,9 @@ def prototype_bank(
         local = torch.cat([local, _rows(flat.flatten(2).transpose(1, 2), places)], dim=1)
         kept = torch.cat([kept, chosen], dim=1)
     kept = kept.unflatten(0, shots) & counts[:, :, None]
-    places, valid = evenly_spaced(kept.flatten(1), most)
-    local = _rows(local.unflatten(0, shots).flatten(1, 2), places) * valid[..., None]
+    bank = PrototypeBank(local.unflatten(0, shots).flatten(1, 2), kept.flatten(1)).thinned(most)
     overall = mean_of_shots(features.flatten(3), mask.flatten(2) & counts[:, :, None])
-    return PrototypeBank(torch.cat([overall[:, None], local], dim=1), F.pad(valid, (1, 0), value=True))
+    return PrototypeBank(torch.cat([overall[:, None], bank.values], dim=1), F.pad(bank.valid, (1, 0), value=True))
 
 
 def _window_means(
@@ -103,7 +109,7 @@ def _window_means(
     """Means of a class in all windows (B, n, C), and which windows count (B, n)."""
     size, share = mask.shape[1:], mask[:, None].to(features.dtype)
     kernel = [min(wanted, length) for wanted, length in zip(window, size, strict=True)]
-    pool, voxels = _POOL[len(size)], math.prod(kernel)
+    pool, voxels = AVERAGE_POOL[len(size)], math.prod(kernel)
     held = pool(share, kernel, list(stride)).flatten(1) * voxels
     needed = (share.flatten(1).sum(dim=1, keepdim=True) / 100).clamp(max=rate * voxels)
     # held is a mean times a number: what should be 0 or a whole number is so up to rounding

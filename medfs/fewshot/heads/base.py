@@ -2,6 +2,8 @@
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor, nn
 
@@ -63,3 +65,34 @@ class EpisodeHead(nn.Module, ABC):
     def adapt(self, query: Features, support: Features, mask: Tensor) -> AbstractContextManager[None]:
         """Tune to one episode at test time, on temporary parameters that are restored on exit. Default: nothing."""
         return nullcontext()
+
+
+class MatchesWith(Matches, Protocol):
+    """A head that can match with numbers that another query gave."""
+
+    def match_with(
+        self, numbers: Tensor, /, query: Features, support: Features, mask: Tensor, prototypes: tuple[Prototypes, ...]
+    ) -> Prediction:
+        """As :meth:`EpisodeHead.match`, with given numbers (B, n) in the place of its own."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A head with the numbers of one direction, for alignment in the other.
+
+    Attributes:
+        head: matches with numbers that are given.
+        numbers: (B, n); one episode may have become several, one for each shot.
+    """
+
+    head: MatchesWith
+    numbers: Tensor
+
+    def extract(self, support: Features, mask: Tensor) -> tuple[Prototypes, ...]:
+        """As the head."""
+        return self.head.extract(support, mask)
+
+    def match(self, query: Features, support: Features, mask: Tensor, prototypes: tuple[Prototypes, ...]) -> Prediction:
+        """As the head, with the numbers of the episode that each query came from."""
+        numbers = self.numbers.repeat_interleave(len(mask) // len(self.numbers), dim=0)
+        return self.head.match_with(numbers, query, support, mask, prototypes)

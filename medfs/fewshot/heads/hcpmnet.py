@@ -1,14 +1,14 @@
 """HCPMNet: prior masks by angle and magnitude, regions mined under them, expanded prototypes that are matched."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from medfs.errors import UsageError
-from medfs.fewshot.heads.base import EpisodeHead
+from medfs.fewshot.heads.base import Bound, EpisodeHead
+from medfs.fewshot.heads.class_banks import banks_of, prototypes_of, shots_that_count
 from medfs.losses import Matches
 from medfs.networks.functional import Pool, cosine_map, mask_on_grid, resize
 from medfs.networks.match_decoder import MatchDecoder
@@ -113,7 +113,7 @@ class HCPMHead(EpisodeHead):
             support: (B, K, C, *S) at each level.
             mask: (B, K, *S), bool.
         """
-        features, counts = self._reduced(support[0].flatten(0, 1)), _shots_that_count(mask)
+        features, counts = self._reduced(support[0].flatten(0, 1)), shots_that_count(mask)
         size = mask.shape[2:] if self.pool == "image" else features.shape[2:]
         on_grid = mask.flatten(0, 1) if self.pool == "image" else mask_on_grid(mask.flatten(0, 1), size)
         features, on_grid = (item.unflatten(0, mask.shape[:2]) for item in (resize(features, size), on_grid))
@@ -122,10 +122,9 @@ class HCPMHead(EpisodeHead):
             prototype_bank(
                 features, of_class, counts, window=window, stride=stride, rate=rate, most=self.max_prototypes
             )
-            for of_class, rate in ((on_grid, _FOREGROUND_RATE), (~on_grid, 1.0))
+            for of_class, rate in ((~on_grid, 1.0), (on_grid, _FOREGROUND_RATE))
         ]
-        valid = {"foreground_valid": banks[0].valid, "background_valid": banks[1].valid}
-        return (Prototypes(banks[0].values, banks[1].values, valid),)
+        return (prototypes_of(*banks),)
 
     def match(self, query: Features, support: Features, mask: Tensor, prototypes: tuple[Prototypes, ...]) -> Prediction:
         """The query through prior masks, mining, expanded prototypes and both decoders.
@@ -150,7 +149,7 @@ class HCPMHead(EpisodeHead):
         features, shots = self._reduced(query[0]), self._reduced(support[0].flatten(0, 1))
         shots = shots.unflatten(0, mask.shape[:2])
         temperature = 1 + 10 * scalars[:, 2].sigmoid()
-        banks = _banks(prototypes[0])
+        banks = banks_of(prototypes[0])
         priors = self._priors(features, banks, scalars, temperature)
         share = self._share(mask, features.shape[2:])
         expansions = self.background_expansion(scalars[:, 3:]).sigmoid(), scalars[:, 3:].sigmoid()
@@ -169,7 +168,7 @@ class HCPMHead(EpisodeHead):
 
     def swapped(self, prediction: Prediction) -> Matches:
         """This head bound to the scalars of the first direction, as published."""
-        return _Bound(self, prediction.side["scalars"])
+        return Bound(self, prediction.side["scalars"])
 
     def _reduced(self, features: Tensor) -> Tensor:
         return self.reduce(features).float()
@@ -226,36 +225,8 @@ class _ClassMatch(nn.Module):
         self.decoder = MatchDecoder(2 * channels + 3, channels, spatial_dims=spatial_dims)
 
 
-@dataclass(frozen=True)
-class _Bound:
-    """The head with scalars (B, 4) that are given; one episode may have become several, one for each shot."""
-
-    head: HCPMHead
-    scalars: Tensor
-
-    def extract(self, support: Features, mask: Tensor) -> tuple[Prototypes, ...]:
-        return self.head.extract(support, mask)
-
-    def match(self, query: Features, support: Features, mask: Tensor, prototypes: tuple[Prototypes, ...]) -> Prediction:
-        scalars = self.scalars.repeat_interleave(len(mask) // len(self.scalars), dim=0)
-        return self.head.match_with(scalars, query, support, mask, prototypes)
-
-
-def _banks(prototypes: Prototypes) -> tuple[PrototypeBank, PrototypeBank]:
-    """Of background and foreground."""
-    assert prototypes.background is not None
-    background = PrototypeBank(prototypes.background, prototypes.side["background_valid"])
-    return background, PrototypeBank(prototypes.foreground, prototypes.side["foreground_valid"])
-
-
-def _shots_that_count(mask: Tensor) -> Tensor:
-    """(B, K): shots that show the class; all, if none does."""
-    present = mask.flatten(2).any(dim=2)
-    return present | ~present.any(dim=1, keepdim=True)
-
-
 def _mean_of_counting(values: Tensor, mask: Tensor) -> Tensor:
     """Mean of values (B, K, ...) over the shots that count by their masks (B, K, *S)."""
-    counts = _shots_that_count(mask).to(values.dtype)
+    counts = shots_that_count(mask).to(values.dtype)
     weight = counts / counts.sum(dim=1, keepdim=True)
     return torch.einsum("bk...,bk->b...", values, weight)

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from medfs.fewshot.heads.base import Bound
 from medfs.fewshot.heads.query_threshold import QueryThresholdHead
 from medfs.losses import Matches
 from medfs.networks.functional import Pool, mean_of_shots, threshold_decision
@@ -83,11 +84,18 @@ class QNetHead(QueryThresholdHead):
             mask: (B, K, *S), gives the size of the result.
             prototypes: as extracted.
         """
-        return self._matched(query, mask, prototypes, self.threshold(query))
+        return self.match_with(self.threshold(query), query, support, mask, prototypes)
+
+    def match_with(
+        self, threshold: Tensor, query: Features, support: Features, mask: Tensor, prototypes: tuple[Prototypes, ...]
+    ) -> Prediction:
+        """As :meth:`match`, with a given threshold (B, 1)."""
+        foreground = self.decide(query, (each.foreground for each in prototypes), threshold, mask.shape[2:])
+        return Prediction.of_foreground(foreground, {"threshold": threshold})
 
     def swapped(self, prediction: Prediction) -> Matches:
         """This head bound to the threshold of the query, as published."""
-        return _Bound(self, prediction.side["threshold"])
+        return Bound(self, prediction.side["threshold"])
 
     @contextmanager
     def adapt(self, query: Features, support: Features, mask: Tensor) -> Iterator[None]:
@@ -114,12 +122,6 @@ class QNetHead(QueryThresholdHead):
         finally:
             self._shifts = ()
 
-    def _matched(
-        self, query: Features, mask: Tensor, prototypes: tuple[Prototypes, ...], threshold: Tensor
-    ) -> Prediction:
-        foreground = self.decide(query, (each.foreground for each in prototypes), threshold, mask.shape[2:])
-        return Prediction.of_foreground(foreground, {"threshold": threshold})
-
     @torch.inference_mode(False)
     @torch.enable_grad()
     def _shift(self, features: Tensor, found: Tensor, prototype: Tensor) -> Tensor:
@@ -135,20 +137,6 @@ class QNetHead(QueryThresholdHead):
             (shift.grad,) = torch.autograd.grad(entropy.flatten(1).mean(dim=1).sum(), [shift])
             optimiser.step()
         return shift.detach()
-
-
-class _Bound:
-    """Q-Net's head with the thresholds (B, 1) of given episodes in the place of the query's own."""
-
-    def __init__(self, head: QNetHead, threshold: Tensor) -> None:
-        self.head, self.threshold = head, threshold
-
-    def extract(self, support: Features, mask: Tensor) -> tuple[Prototypes, ...]:
-        return self.head.extract(support, mask)
-
-    def match(self, query: Features, support: Features, mask: Tensor, prototypes: tuple[Prototypes, ...]) -> Prediction:
-        shots = len(mask) // len(self.threshold)
-        return self.head._matched(query, mask, prototypes, self.threshold.repeat_interleave(shots, dim=0))
 
 
 def _unit_range(features: Tensor) -> Tensor:
