@@ -1,4 +1,8 @@
-"""Published checkpoints: their parameter names and ours."""
+"""Published checkpoints: their parameter names and ours.
+
+The names of ADNet, DMAP, HCPMNet and Q-Net are those of stored lists of their parameters. There is no such list of
+SSL-ALPNet: the names accepted for it are those of ADNet, which has the same encoder, without ADNet's threshold.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from medfs.errors import UsageError
-from medfs.fewshot.heads import ADNetHead, DMAPHead, EpisodeHead, HCPMHead, QNetHead
+from medfs.fewshot.heads import ADNetHead, ALPHead, DMAPHead, EpisodeHead, HCPMHead, QNetHead
 from medfs.fewshot.segmentor import FewShotSegmentor
 from medfs.networks import ResNetEncoder
 from medfs.networks.weights import load_exactly
@@ -23,11 +27,10 @@ class _Published:
     unused: tuple[str, ...] = ()
 
 
-_ADNET = {
-    "head.threshold": "t",
-    "head.reduce.": "encoder.localconv.",
-    "encoder.": "encoder.backbone.",
-}
+_ALPNET = {"head.reduce.": "encoder.localconv.", "encoder.": "encoder.backbone."}
+_ADNET = {"head.threshold": "t"} | _ALPNET
+_DEEPLAB_DILATION = (False, True, True)
+_DEEPLAB_UNUSED = ("encoder.asppconv.", "encoder.aspp_out.")
 _QNET = {
     "head.thresholds.shared.": "encoder.backbone.fc.",
     "head.thresholds.scalars.0.": "encoder.reduce1d.",
@@ -59,7 +62,8 @@ _HCPMNET = {
 
 
 _METHODS = {
-    "adnet": _Published(ADNetHead, _ADNET, (False, True, True), ("encoder.asppconv.", "encoder.aspp_out.")),
+    "adnet": _Published(ADNetHead, _ADNET, _DEEPLAB_DILATION, _DEEPLAB_UNUSED),
+    "alpnet": _Published(ALPHead, _ALPNET, _DEEPLAB_DILATION, _DEEPLAB_UNUSED),
     "dmap": _Published(DMAPHead, _DMAP),
     "hcpmnet": _Published(HCPMHead, _HCPMNET),
     "qnet": _Published(QNetHead, _QNET),
@@ -70,7 +74,7 @@ def published_methods() -> tuple[str, ...]:
     """Methods whose checkpoints can be loaded.
 
     >>> published_methods()
-    ('adnet', 'dmap', 'hcpmnet', 'qnet')
+    ('adnet', 'alpnet', 'dmap', 'hcpmnet', 'qnet')
     """
     return tuple(_METHODS)
 

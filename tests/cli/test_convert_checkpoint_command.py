@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from reference_vectors import assert_matches, load_case
@@ -9,6 +10,9 @@ from safetensors.torch import save_file
 
 from medfs.errors import ExitCode
 from medfs.fewshot import load_segmentor
+from medfs.fewshot.heads import ALPHead
+from medfs.io import Volume, read_labels, write_image, write_labels
+from medfs.phantom import phantom_case
 from medfs.types import Episode
 
 
@@ -44,6 +48,29 @@ def test_reference_through_the_command(medfs, reference: Path, tmp_path, method,
         probability = load_segmentor(output)(episode).probability
     elsewhere = 3e-2 if method == "hcpmnet" else 1e-3
     assert_matches(probability, case.arrays["probability"], elsewhere=elsewhere)
+
+
+def test_alpnet_goes_through_the_command_with_the_names_of_its_encoder(medfs, reference: Path, tmp_path):
+    released = load_case(reference, "adnet").parameters
+    del released["t"]
+    torch.save({"model": released}, tmp_path / "100000.pth")
+    output = tmp_path / "network.safetensors"
+    code, out, _ = medfs("convert-checkpoint", "--from", "alpnet", tmp_path / "100000.pth", "-o", output)
+    assert code == ExitCode.OK
+    assert out == f"{output}: 625 tensors of alpnet, all names fit; 38 that the method never uses are left out\n"
+    segmentor = load_segmentor(output)
+    assert isinstance(segmentor.head, ALPHead)
+    assert segmentor.encoder.dilate == (False, True, True)
+    reduction = released["encoder.localconv.weight"]
+    assert torch.equal(segmentor.head.reduce.weight, reduction.flatten(2))
+    scan, organs = tmp_path / "scan.nii.gz", tmp_path / "organs.nii.gz"
+    case = phantom_case(0, spacing_mm=20.0, modality="mr")
+    volume = Volume.from_array(case.image, case.affine)
+    write_image(scan, case.image, volume)
+    write_labels(organs, (case.labels == case.labels.max()).astype(np.uint8), volume)
+    given = ["--support", scan, "--support-mask", organs, "--query", scan, "--size", 32, "-o", tmp_path / "out"]
+    assert medfs("fewshot", *given, "--checkpoint", output).code == ExitCode.OK
+    assert read_labels(tmp_path / "out" / "scan_seg.nii.gz").array.shape == case.labels.shape
 
 
 class Code:
