@@ -1,25 +1,23 @@
-"""A folder segmented from one labelled scan, or a few: slice by slice, without an oracle."""
+"""Scans segmented from one labelled scan, or a few, without an oracle."""
 
-from collections.abc import Mapping, Sequence
-from itertools import product
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from medfs.anatomy import LabelSet
 from medfs.errors import UsageError
-from medfs.fewshot import FewShotSegmentor, SupportedSegmentor, head_classes
-from medfs.fewshot.positions import PARTS, BodyRange, annotated_slices
+from medfs.fewshot import FewShotSegmentor, head_classes
+from medfs.inference.agreement import agreement_percent
 from medfs.inference.calibration import best_offset
+from medfs.inference.native_grid import labels_of_blocks
+from medfs.inference.slice_odds import OrganOdds, SliceOdds, WorkingScan
 from medfs.inference.working_grid import LabelledScan, WorkingGrid
 from medfs.io import Volume
 from medfs.metrics import OrganScore, score_case
 from medfs.networks import ResNetEncoder
-from medfs.transforms import argmax_on_grid
 
-_SLICES_AT_ONCE = 8
 _UNTRAINED_DEPTH = 18
 
 UNTRAINED = (
@@ -33,12 +31,8 @@ UNTRAINED = (
 class FewShotSegmenter:
     """Labels of scans from K labelled ones: from volume to labels on its own grid.
 
-    A slice of the query is shown the support slice that stands for its part of the organ, chosen by the place along
-    the body axis (:mod:`medfs.fewshot.positions`); beyond the supports' range and a margin an organ is not looked for.
-    Every organ is one binary episode, all share the features of the query, and the most probable organ wins a voxel.
-
-    The features of three slices for each organ and support stay in memory, about 25 MB each for a ResNet-101 at 256
-    pixels; the query passes in blocks of slices.
+    The supports give the odds of each organ on the working grid (:class:`~medfs.inference.slice_odds.SliceOdds`); the
+    most probable organ wins a voxel. Scores exist for a block of slices at a time.
 
     Args:
         segmentor: a network for slices, in evaluation mode.
@@ -49,6 +43,7 @@ class FewShotSegmenter:
         modality: see :class:`WorkingGrid`.
         device: where to compute.
         calibrate: set the decision of each organ on the supports themselves, see :mod:`medfs.inference.calibration`.
+        alone: ask each support alone as well, for :meth:`with_agreement`; matters with two supports or more.
 
     Raises:
         UsageError: a label has no meaning, or a wanted organ is shown by no support.
@@ -65,69 +60,68 @@ class FewShotSegmenter:
         modality: str = "mr",
         device: torch.device | str = "cpu",
         calibrate: bool = False,
+        alone: bool = False,
     ) -> None:
-        self.segmentor, self.label_set, self.device = segmentor.to(device).eval(), label_set, device
+        self.label_set = label_set
         self.grid = WorkingGrid(supports[0].image, size=size, modality=modality)
         self.values = _wanted(supports, label_set, organs)
-        images = [self.grid.image(scan.image) for scan in supports]
-        labels = [self.grid.labels(scan.labels).numpy()[:, 0] for scan in supports]
-        self.ranges = {value: BodyRange.of_masks([each == value for each in labels]) for value in self.values}
-        pairs = product(self.values, range(PARTS))
-        self.supported = {pair: self._supported(images, labels, *pair) for pair in pairs}
-        self.offsets = dict.fromkeys(self.values, 0.0)
+        self.shows = {value: [bool((scan.labels.array == value).any()) for scan in supports] for value in self.values}
+        working = [
+            WorkingScan(self.grid.image(scan.image).as_subclass(Tensor), self.grid.labels(scan.labels).numpy()[:, 0])
+            for scan in supports
+        ]
+        self.groups = [range(len(supports))]
+        if alone and len(supports) > 1:
+            self.groups += [range(index, index + 1) for index in range(len(supports))]
+        self.odds: OrganOdds = SliceOdds(segmentor.to(device).eval(), working, self.values, self.groups, device)
+        self.offsets = torch.zeros(len(self.groups), len(self.values))
         if calibrate:
-            self.offsets = self._calibrated(images, labels)
+            self.offsets = self._calibrated(working)
 
     def __call__(self, volume: Volume) -> np.ndarray:
         """Labels (X, Y, Z) of a scan on its own grid."""
+        return self._labels(volume, groups=1)[0]
+
+    def with_agreement(self, volume: Volume) -> tuple[np.ndarray, np.ndarray]:
+        """Labels (X, Y, Z) of a scan, and how far the supports agree, see :mod:`medfs.inference.agreement`.
+
+        Raises:
+            UsageError: the supports are not asked alone, or there is one only.
+        """
+        if len(self.groups) == 1:
+            raise UsageError("no support was asked alone; expected two or more, and alone=True")
+        labels, *each = self._labels(volume, groups=len(self.groups))
+        return labels, agreement_percent(labels, each, self.shows)
+
+    def _labels(self, volume: Volume, groups: int) -> list[np.ndarray]:
+        """Labels by the first groups of supports."""
         image = self.grid.image(volume)
-        odds = self._log_odds(image)
-        foreground = torch.stack([(odds[value] - self.offsets[value]).sigmoid() for value in self.values])
-        scores = torch.cat([1 - foreground.amax(dim=0, keepdim=True), foreground]).permute(0, 3, 2, 1)
-        place = argmax_on_grid(scores, np.asarray(image.affine, np.float64), volume.array.shape, volume.affine)
-        return np.asarray([0, *self.values], np.uint8)[place.numpy()]
+        affine = np.asarray(image.affine, np.float64)
+        scores = self._scores(image.as_subclass(Tensor), groups)
+        places = labels_of_blocks(scores, len(image), affine, volume.array.shape, volume.affine)
+        values = np.asarray([0, *self.values], np.uint8)
+        return [values[place] for place in places]
 
-    @torch.inference_mode()
-    def _log_odds(self, image: Tensor) -> dict[int, Tensor]:
-        """Log odds (Z, Y, X) of each organ; minus infinity where it is not looked for."""
-        slices, size = image.as_subclass(Tensor), image.shape[2:]
-        odds = {value: torch.full((len(slices), *size), -torch.inf) for value in self.values}
-        parts = {value: [self.ranges[value].part(z, len(slices)) for z in range(len(slices))] for value in self.values}
-        for start in range(0, len(slices), _SLICES_AT_ONCE):
-            block = range(start, min(start + _SLICES_AT_ONCE, len(slices)))
-            if not any(parts[value][z] is not None for value in self.values for z in block):
-                continue
-            stages = self.segmentor.encoder(slices[block.start : block.stop].to(self.device))
-            for (value, part), supported in self.supported.items():
-                if chosen := [z for z in block if parts[value][z] == part]:
-                    query = tuple(stage[[z - start for z in chosen]] for stage in stages)
-                    odds[value][chosen] = supported.foreground(query, size)[:, 0].logit().cpu()
-        return odds
+    def _scores(self, image: Tensor, groups: int) -> Iterator[tuple[range, Tensor]]:
+        """Blocks of slices with probabilities (G, 1 + N, n, Y, X), background first."""
+        for block, odds in self.odds.blocks(image, groups):
+            foreground = (odds - self.offsets[:groups, :, None, None, None]).sigmoid()
+            yield block, torch.cat([1 - foreground.amax(dim=1, keepdim=True), foreground], dim=1)
 
-    @torch.inference_mode()
-    def _supported(
-        self, images: Sequence[Tensor], labels: Sequence[np.ndarray], value: int, part: int
-    ) -> SupportedSegmentor:
-        """The network with the slices of one part of an organ inside, one for each support that shows it."""
-        shots = []
-        for image, label in zip(images, labels, strict=True):
-            if chosen := annotated_slices(label == value):
-                index = chosen[part]
-                shots.append((image[index].as_subclass(Tensor), torch.from_numpy(label[index] == value)))
-        size = [max(mask.shape[axis] for _, mask in shots) for axis in (0, 1)]
-        pictures = torch.stack([_grown(picture, size, float(picture.min())) for picture, _ in shots])
-        masks = torch.stack([_grown(mask, size, 0) for _, mask in shots])
-        return self.segmentor.for_supports(pictures[None].to(self.device), masks[None].to(self.device))
-
-    def _calibrated(self, images: Sequence[Tensor], labels: Sequence[np.ndarray]) -> dict[int, float]:
-        odds = [self._log_odds(image) for image in images]
-        return {
-            value: best_offset(
-                np.concatenate([each[value].numpy().ravel() for each in odds]),
-                np.concatenate([label.ravel() == value for label in labels]),
-            )
-            for value in self.values
-        }
+    def _calibrated(self, supports: Sequence[WorkingScan]) -> Tensor:
+        """The offset (G, N) of each organ by each group: that with the highest Dice on the group's own supports."""
+        offsets = torch.zeros(len(self.groups), len(self.values))
+        odds = [
+            torch.cat([block for _, block in self.odds.blocks(support.image, len(self.groups))], dim=2)
+            for support in supports
+        ]
+        for number, group in enumerate(self.groups):
+            truths = [supports[index].labels for index in group]
+            for organ, value in enumerate(self.values):
+                scores = np.concatenate([odds[index][number, organ].numpy().ravel() for index in group])
+                truth = np.concatenate([each.ravel() == value for each in truths])
+                offsets[number, organ] = best_offset(scores, truth)
+        return offsets
 
 
 def leave_one_out(
@@ -182,9 +176,3 @@ def _wanted(supports: Sequence[LabelledScan], label_set: LabelSet, organs: Seque
     if missing := [name for name in organs if name not in shown_names]:
         raise UsageError(f"no support shows {', '.join(missing)}; they show {', '.join(shown_names)}")
     return [shown_names[name] for name in organs]
-
-
-def _grown(picture: Tensor, size: Sequence[int], value: float) -> Tensor:
-    """Rows and columns added at the end."""
-    rows, columns = (wanted - n for wanted, n in zip(size, picture.shape[-2:], strict=True))
-    return F.pad(picture, (0, columns, 0, rows), value=value) if rows or columns else picture

