@@ -4,3 +4,4 @@ from medfs.engines.episodic import EpisodicTrainer as EpisodicTrainer
 from medfs.engines.runs import load_weights as load_weights
 from medfs.engines.runs import write_run as write_run
 from medfs.engines.semisup import SemiSupervisedTrainer as SemiSupervisedTrainer
+from medfs.engines.semisup import deployed_network as deployed_network

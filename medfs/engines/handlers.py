@@ -13,7 +13,7 @@ from monai.engines import Evaluator
 
 from medfs.engines.checkpoint import load_checkpoint, save_checkpoint
 from medfs.engines.trainer import StepTrainer
-from medfs.errors import InputError
+from medfs.errors import InputError, UsageError
 
 
 class ProgressLines:
@@ -117,7 +117,10 @@ def best_network(folder: str | Path, network: torch.nn.Module, which: str = "tea
 
     Raises:
         InputError: the checkpoint is missing, damaged or that of another network.
+        UsageError: another ``which``.
     """
+    if which not in ("teacher", "student"):
+        raise UsageError(f"weights of {which!r}; expected teacher or student")
     path = Path(folder) / "best.pt"
     state = load_checkpoint(path)
     try:

@@ -64,10 +64,11 @@ def write_run(
     label_set: LabelSet,
     plan: TrainingPlan,
     filters: int,
+    deployed: str = "teacher",
 ) -> None:
     """Make a run folder a bundle of its own, with the best weights deployed.
 
-    Writes ``models/model.pt`` (the moving average's best weights, class vectors stored, no text path),
+    Writes ``models/model.pt`` (the best weights, class vectors stored, no text path),
     ``configs/inference.json`` and ``metadata.json`` with the values of this run, ``text_prior.safetensors`` and
     ``medfs.json``, the plain values alone.
 
@@ -78,9 +79,10 @@ def write_run(
         label_set: the classes.
         plan: the working grid.
         filters: channels of the first stage.
+        deployed: whose weights, ``teacher`` for the moving average or ``student``.
     """
     output, source = Path(output_dir), Path(bundle_root)
-    trained = best_network(output / "checkpoints", network)
+    trained = best_network(output / "checkpoints", network, deployed)
     assert isinstance(trained, TextVNet)
     save_checkpoint(output / "models" / "model.pt", trained.cpu().eval().deploy().state_dict())
     values: dict[str, Any] = {"bundle": source.resolve().name, "labels": list(label_set.names), "filters": filters}

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from medfs.engines.trainer import StepTrainer
+from medfs.errors import UsageError
 from medfs.semisup import MeanTeacher, TwoStreamBatches
 from medfs.semisup.objectives import SemiSupervisedObjective
 
@@ -21,11 +22,12 @@ class SemiSupervisedTrainer(StepTrainer):
         epoch_length: steps per epoch.
         network: the student, on ``device``.
         teacher: its moving average, on ``device``.
-        optimizer: over the student's parameters.
-        objective: what is minimised.
+        optimizer: over the parameters of the student and, if it has any, of the objective.
+        objective: what is minimised, on ``device``.
         seed: seed of the steps' random numbers.
         warm_up: share of the run over which the learning rate rises linearly to its value.
-        power: the rate then falls as ``(1 - progress) ** power``.
+        power: the rate then falls as ``(1 - progress / horizon) ** power``.
+        horizon: runs after which it would reach 0; published schedules that end early have more than 1.
         gradient_norm: larger gradients are scaled down to this norm.
         patience: consecutive steps without a finite loss after which training stops.
         amp: mixed precision, on a GPU.
@@ -33,6 +35,7 @@ class SemiSupervisedTrainer(StepTrainer):
 
     Raises:
         DivergedError: ``patience`` consecutive steps gave no finite loss.
+        UsageError: a parameter is left out of the optimizer.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class SemiSupervisedTrainer(StepTrainer):
         seed: int = 0,
         warm_up: float = 0.02,
         power: float = 0.9,
+        horizon: float = 1.0,
         gradient_norm: float = 10.0,
         patience: int = 20,
         amp: bool = False,
@@ -67,15 +71,26 @@ class SemiSupervisedTrainer(StepTrainer):
             amp=amp,
             train_handlers=train_handlers,
         )
-        self.teacher, self.objective, self.warm_up, self.power = teacher, objective, warm_up, power
+        self.teacher, self.objective = teacher, objective
+        self.warm_up, self.power, self.horizon = warm_up, power, horizon
+        optimised = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        if left_out := sum(id(parameter) not in optimised for parameter in self.trained()):
+            raise UsageError(
+                f"optimizer: {left_out} parameters of network or {type(objective).__name__} are left out; expected "
+                "those of torch.nn.ModuleList([network, objective])"
+            )
 
     def networks(self) -> dict[str, nn.Module]:
-        """The student as ``network``, and the teacher."""
-        return {**super().networks(), "teacher": self.teacher}
+        """The student as ``network``, the teacher and the objective."""
+        return {**super().networks(), "teacher": self.teacher, "objective": self.objective}
+
+    def trained(self) -> list[nn.Parameter]:
+        """The parameters of the student and of the objective."""
+        return super().trained() + [p for p in self.objective.parameters() if p.requires_grad]
 
     def rate(self, step: int) -> float:
-        """Rising over the first ``warm_up`` of the run, then falling to 0."""
-        progress = step / max(1, self.total_steps)
+        """Rising over the first ``warm_up`` of the run, then falling towards 0."""
+        progress = step / max(1, self.horizon * self.total_steps)
         rising = min(1.0, (step + 1) / max(1.0, self.warm_up * self.total_steps))
         return float(rising * (1 - progress) ** self.power)
 
@@ -84,8 +99,25 @@ class SemiSupervisedTrainer(StepTrainer):
         device = self.state.device
         there = {name: {key: value.to(device) for key, value in part.items()} for name, part in batch.items()}
         progress = step / self.total_steps
-        return self.objective(self.network, self.teacher, there["labelled"], there.get("unlabelled"), progress)
+        return self.objective(self.network, self.teacher, there["labelled"], there.get("unlabelled"), progress, step)
 
     def moved(self, step: int) -> None:
-        """The teacher follows."""
+        """The objective remembers, the teacher follows."""
+        self.objective.after_step(self.network, step)
         self.teacher.update(self.network, step)
+
+
+def deployed_network(student: nn.Module, teacher: MeanTeacher, which: str) -> nn.Module:
+    """The network whose weights are validated and kept.
+
+    Args:
+        student: the network in training.
+        teacher: its moving average.
+        which: ``teacher`` or ``student``; published TAK validates and tests the student.
+
+    Raises:
+        UsageError: another ``which``.
+    """
+    if which not in ("teacher", "student"):
+        raise UsageError(f"deployed: {which!r}; expected teacher or student")
+    return teacher if which == "teacher" else student

@@ -10,7 +10,7 @@ from monai.engines import Trainer
 from monai.engines.utils import IterationEvents
 from torch import Tensor, nn
 
-from medfs.errors import DivergedError
+from medfs.errors import DivergedError, InputError
 
 
 class Batches(Protocol):
@@ -88,8 +88,12 @@ class StepTrainer(Trainer):
         """Called after each step that changed the network. Default: nothing."""
 
     def networks(self) -> dict[str, nn.Module]:
-        """Everything with weights, by its name in a checkpoint."""
+        """Everything with weights or a memory, by its name in a checkpoint."""
         return {"network": self.network}
+
+    def trained(self) -> list[nn.Parameter]:
+        """What the optimiser moves, the same list on every rank."""
+        return [parameter for parameter in self.network.parameters() if parameter.requires_grad]
 
     @property
     def total_steps(self) -> int:
@@ -117,10 +121,20 @@ class StepTrainer(Trainer):
         }
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Continue after the last whole epoch of `state_of_run`."""
-        for name, network in self.networks().items():
-            network.load_state_dict(state[name])
-        self.optimizer.load_state_dict(state["optimizer"])
+        """Continue after the last whole epoch of `state_of_run`.
+
+        Raises:
+            InputError: the state is that of other networks.
+        """
+        try:
+            for name, network in self.networks().items():
+                network.load_state_dict(state.get(name, {}))
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise InputError(
+                f"checkpoint of step {state.get('step')}: {name} or its optimizer is of another training; resume with "
+                "the configuration that the run was started with"
+            ) from error
         if self.scaler and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         self.state.iteration = int(state["step"])
@@ -146,10 +160,10 @@ class StepTrainer(Trainer):
         """Move the network one step unless the loss or its gradient is not finite on some rank."""
         scaler = self.scaler if self.amp else None
         (scaler.scale(loss) if scaler else loss).backward()
-        _average_over_ranks(self.network)  # before unscaling, so that all ranks find the same overflow
+        _average_over_ranks(self.trained())  # before unscaling, so that all ranks find the same overflow
         if scaler:
             scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_norm)
+        norm = nn.utils.clip_grad_norm_(self.trained(), self.gradient_norm)
         finite = bool(torch.isfinite(norm))
         if scaler:
             scaler.step(self.optimizer)
@@ -165,11 +179,10 @@ class StepTrainer(Trainer):
         return finite
 
 
-def _average_over_ranks(network: nn.Module) -> None:
+def _average_over_ranks(parameters: list[nn.Parameter]) -> None:
     """Replace each gradient by its mean over the ranks; a parameter without one counts as zero."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
     dist.all_reduce(flat)
     flat /= dist.get_world_size()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from medfs.losses import GACrossEntropyLoss, GADiceLoss, VisualTextualContrast, entropy_threshold, reliable_labels
 from medfs.networks import TextVNet
 from medfs.semisup.objectives.base import Batch, SemiSupervisedObjective
-from medfs.semisup.teacher import sigmoid_ramp
+from medfs.semisup.teacher import MeanTeacher, sigmoid_ramp
 
 IGNORED = -1
 
@@ -79,7 +79,13 @@ class MeanTeacherObjective(SemiSupervisedObjective):
         self.perturb = perturb
 
     def forward(
-        self, student: nn.Module, teacher: nn.Module, labelled: Batch, unlabelled: Batch | None, progress: float
+        self,
+        student: nn.Module,
+        teacher: MeanTeacher,
+        labelled: Batch,
+        unlabelled: Batch | None,
+        progress: float,
+        step: int,
     ) -> dict[str, Tensor]:
         """Give ``dice``, ``cross_entropy``, ``consistency`` and ``contrast``; see the base class."""
         label = labelled["label"][:, 0].long()

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from medfs.losses import GACrossEntropyLoss, GADiceLoss
 from medfs.semisup.objectives.base import Batch, SemiSupervisedObjective
+from medfs.semisup.teacher import MeanTeacher
 
 
 class SupervisedObjective(SemiSupervisedObjective):
@@ -18,7 +19,13 @@ class SupervisedObjective(SemiSupervisedObjective):
         self.dice, self.cross_entropy = GADiceLoss(), GACrossEntropyLoss()
 
     def forward(
-        self, student: nn.Module, teacher: nn.Module, labelled: Batch, unlabelled: Batch | None, progress: float
+        self,
+        student: nn.Module,
+        teacher: MeanTeacher,
+        labelled: Batch,
+        unlabelled: Batch | None,
+        progress: float,
+        step: int,
     ) -> dict[str, Tensor]:
         """Give ``dice`` and ``cross_entropy``; see `SemiSupervisedObjective.forward`."""
         logits, label = student(labelled["image"]), labelled["label"][:, 0].long()
