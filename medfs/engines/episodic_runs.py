@@ -5,7 +5,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -42,6 +42,7 @@ def folder_protocol(
     fold_length: int,
     organs: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    exclusion_rule: Literal["any", "all"] = "any",
     support: Support = "last",
     seed: int = 0,
 ) -> FewShotProtocol:
@@ -53,11 +54,12 @@ def folder_protocol(
         fold_length: queries of a fold; published: 4 for CHAOST2, 6 for SABS, 7 for CMR.
         organs: names of the tested organs; empty for all.
         exclude: organs that training must not see (Setting 2). They are then the tested ones.
+        exclusion_rule: the policy of :class:`~medfs.fewshot.Exclusion`; ``"all"`` is that of some releases.
         support: see :meth:`~medfs.io.folds.PublishedFolds.pairs`.
         seed: of the training.
 
     Raises:
-        UsageError: an organ is not in the label set, or there are too few cases.
+        UsageError: an organ is not in the label set, there is no such rule, or there are too few cases.
     """
     names = [case.name for case in find_cases(dataset_dir) if case.label is not None]
     values = {name: value for value, name in enumerate(label_set.names) if value}
@@ -68,7 +70,7 @@ def folder_protocol(
         PublishedFolds.of_names(names, fold_length),
         {values[name]: name for name in tested},
         support=support,
-        exclusion=Exclusion(tuple(values[name] for name in tested) if exclude else ()),
+        exclusion=Exclusion(tuple(values[name] for name in tested) if exclude else (), exclusion_rule),
         seed=seed,
     )
 

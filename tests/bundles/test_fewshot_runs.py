@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Events
+from marked_cases import LIVER_SLICES, SLICES, SPLEEN_SLICES
 from monai.bundle import ConfigWorkflow, run
 
 from medfs.engines.runs import run_bundle
@@ -137,12 +138,37 @@ def test_setting_2_leaves_out_the_slices_that_show_an_excluded_organ(
             assert not np.isin(labels[..., view.start : view.stop], (1, 2)).any()
 
 
+def test_under_the_rule_of_some_releases_only_slices_with_all_excluded_organs_are_left_out(
+    fewshot_bundle: Path, fewshot_small: dict[str, Any], tmp_path: Path
+):
+    values = {**fewshot_small, "output_dir": str(tmp_path), "exclude": ["liver", "spleen"], "epochs": 1}
+    left = {}
+    for rule in ("any", "all"):
+        workflow = run_bundle(fewshot_bundle, ["train.json"], {**values, "exclusion_rule": rule})
+        sampler = workflow.train_dataset.sampler
+        left[rule] = [set(np.flatnonzero(sampler.exclusion.allowed(case))) for case in sampler.cases]
+        draws = [sampler.draw(0, index) for index in range(60)]
+        seen = {z for draw in draws for view in (*draw.supports, draw.query) for z in range(view.start, view.stop)}
+        assert seen <= left[rule][0]
+    liver, spleen = set(LIVER_SLICES), set(SPLEEN_SLICES)
+    assert left == {
+        "any": 3 * [set(range(SLICES)) - liver - spleen],
+        "all": 3 * [set(range(SLICES)) - (liver & spleen)],
+    }
+    assert seen & (liver ^ spleen)
+    evaluate = json.loads((tmp_path / "configs" / "evaluate.json").read_text())
+    assert evaluate["exclusion_rule"] == "all"
+
+
 def sampler_file(small: dict[str, Any], sampler: Any, view: Any) -> Path:
     """The label map of the case of a view."""
     return Path(small["dataset_dir"]) / "labels" / f"{sampler.cases[view.case].name}.nii.gz"
 
 
-@pytest.mark.parametrize("changes", [{"fold": 9}, {"fold_length": 9}, {"exclude": ["aorta"]}, {"support": "first"}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"fold": 9}, {"fold_length": 9}, {"exclude": ["aorta"]}, {"support": "first"}, {"exclusion_rule": "some"}],
+)
 def test_an_unusable_value_is_named_in_one_line(
     changes: dict[str, Any], fewshot_bundle: Path, fewshot_small: dict[str, Any], tmp_path: Path
 ):
