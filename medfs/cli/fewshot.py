@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from medfs.anatomy import LabelSet
     from medfs.fewshot import FewShotSegmentor
     from medfs.inference.working_grid import LabelledScan
+    from medfs.io import Case
     from medfs.metrics import OrganScore
 
 
@@ -28,10 +29,15 @@ class Modality(StrEnum):
 
 
 def fewshot(
-    support: Annotated[list[Path], typer.Option(help="A labelled scan; repeat it for more.")],
-    support_mask: Annotated[list[Path], typer.Option(help="Its label map; as many as scans, in the same order.")],
+    support: Annotated[
+        list[Path], typer.Option(help="A labelled scan; repeat it for more. Or a folder of them, or a dataset.")
+    ],
     query: Annotated[list[str], typer.Option(help="Scans to segment, a folder of them or a pattern.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; made if missing.")],
+    support_mask: Annotated[
+        list[Path] | None,
+        typer.Option(help="Its label map, as many as scans in the same order; or a folder; none for a dataset."),
+    ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="A trained network, e.g. from medfs convert-checkpoint.")
     ] = None,
@@ -47,6 +53,13 @@ def fewshot(
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Set each organ's threshold on the supports; always without checkpoint.")
     ] = False,
+    agreement: Annotated[
+        bool,
+        typer.Option(
+            "--agreement/--no-agreement",
+            help="With several supports, also write how far each of them alone agrees with the result.",
+        ),
+    ] = True,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     slicer: Annotated[bool, typer.Option("--slicer", help="Also write .seg.nrrd for 3D Slicer.")] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Also write a PNG of three planes.")] = False,
@@ -56,44 +69,74 @@ def fewshot(
     """Segment scans from one labelled scan, or a few; each result lies on the grid of its scan.
 
     With several supports each is first segmented from the others and the Dice is printed: that much can be expected.
-    Without --labels the organs are called organ_1, organ_2, ... Files and exit codes are those of `medfs segment`.
+    Without --labels the organs are called organ_1, organ_2, ... Files and exit codes are those of `medfs segment`;
+    called again, the command goes on where it was stopped.
     """
     from medfs.errors import UsageError
 
-    if len(support) != len(support_mask):
-        raise UsageError(f"{len(support)} --support and {len(support_mask)} --support-mask; expected one mask a scan")
     if output.resolve() in {Path(item).resolve() for item in query}:
         raise UsageError(f"{output}: is an input folder; choose another one for the results")
     from rich.console import Console
 
     from medfs.io import find_images
+    from medfs.io.supports import find_supports
 
+    supports = find_supports(support, support_mask or [])
     cases = find_images(query)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print(f"{len(cases)} {'case' if len(cases) == 1 else 'cases'} to segment; reading the supports ...")
+    console.print(
+        f"{_counted(len(cases), 'case')} to segment from {_counted(len(supports), 'support')}; reading them ..."
+    )
 
     from medfs.inference import FolderRun
     from medfs.inference.fewshot import FewShotSegmenter, leave_one_out
     from medfs.inference.segmenter import pick_device
     from medfs.inference.working_grid import LabelledScan
-    from medfs.io.names import unique_case_names
 
-    scans = [LabelledScan.read(*pair) for pair in zip(support, support_mask, strict=True)]
-    label_set = _label_set(labels, scans)
+    scans = {case.name: LabelledScan.read(case.image, case.label) for case in supports if case.label}
+    label_set = _label_set(labels, list(scans.values()))
     options: dict[str, Any] = {
         "organs": _organs(organs),
         "size": size,
         "modality": modality.value,
-        "device": pick_device(device),
         "calibrate": calibrate or checkpoint is None,
     }
     segmentor = _segmentor(checkpoint, head, console)
-    segmenter = FewShotSegmenter(segmentor, scans, label_set, **options)
+    parameters = options | {"labels": list(label_set.names)} | _hashes(supports, checkpoint, head)
+    options["device"] = pick_device(device)
+    agree = agreement and len(scans) > 1
+    segmenter = FewShotSegmenter(segmentor, list(scans.values()), label_set, alone=agree, **options)
     if len(scans) > 1:
-        named = dict(zip(unique_case_names(support), scans, strict=True))
-        _print_expected(leave_one_out(segmentor, named, label_set, **options))
-    run = FolderRun(segmenter, output, slicer=slicer, preview=preview, statistics=stats, page=html)
+        console.print("segmenting each support from the others ...")
+        _print_expected(leave_one_out(segmentor, scans, label_set, **options))
+    run = FolderRun(
+        segmenter,
+        output,
+        slicer=slicer,
+        preview=preview,
+        statistics=stats,
+        page=html,
+        agreement=segmenter.with_agreement if agree else None,
+        sought=segmenter.values,
+        parameters=parameters,
+    )
     return int(run.run(cases, case_reporter(len(cases), console)))
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _hashes(supports: list["Case"], checkpoint: Path | None, head: str) -> dict[str, Any]:
+    """What the result depends on besides options and query."""
+    import medfs
+    from medfs.io import file_sha256
+
+    return {
+        "supports": [[file_sha256(path) for path in (case.image, case.label) if path] for case in supports],
+        "network": head if checkpoint is None else file_sha256(checkpoint),
+        "medfs": medfs.__version__,
+    }
 
 
 def _segmentor(checkpoint: Path | None, head: str, console: "Console") -> "FewShotSegmentor":

@@ -3,16 +3,18 @@
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from medfs.errors import ExitCode, MedfsError, StorageError, root_cause
 from medfs.io import atomic_path, file_sha256
-from medfs.io.names import shown
+from medfs.io.names import shown, volume_suffix
 
 REPORT = "report.jsonl"
+
+_DATA_ELSEWHERE = (".hdr", ".hdr.gz", ".img", ".img.gz", ".mhd", ".nhdr")  # one hash cannot prove two files
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +23,11 @@ class CaseRecord:
 
     Attributes:
         case: name of the case.
-        status: ``done`` or ``failed``.
+        status: ``done`` or ``failed``; ``skipped`` is only told, not written.
         input: the file.
         seconds: time taken.
         outputs: name of each file written, with its SHA-256.
-        warnings: what the reader noticed.
+        warnings: what was noticed, by the reader first.
         error: one line, when failed.
     """
 
@@ -36,6 +38,27 @@ class CaseRecord:
     outputs: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     error: str = ""
+
+
+def is_done(
+    folder: Path, record: Mapping[str, Any], path: Path, parameters: Mapping[str, Any], names: Sequence[str]
+) -> bool:
+    """Whether a record and the hashes of the scan and of its results prove that a case need not be done again.
+
+    Args:
+        folder: of the results.
+        record: the last one of the case, with ``input_sha256`` and ``parameters``; may be empty.
+        path: the scan.
+        parameters: all that the result depends on besides the scan.
+        names: the files that are wanted.
+    """
+    if record.get("status") != "done" or record.get("parameters") != parameters:
+        return False
+    files, hashes = [folder / name for name in names], record.get("outputs")
+    if volume_suffix(path).lower() in _DATA_ELSEWHERE or not all(file.is_file() for file in [path, *files]):
+        return False
+    same_input = record.get("input_sha256") == file_sha256(path)
+    return same_input and isinstance(hashes, dict) and all(hashes.get(f.name) == file_sha256(f) for f in files)
 
 
 def seconds_since(start: float) -> float:

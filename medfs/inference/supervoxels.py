@@ -22,6 +22,7 @@ from medfs.inference.records import (
     append_record,
     exit_code,
     failure,
+    is_done,
     output_hashes,
     read_records,
     replace_records,
@@ -30,7 +31,7 @@ from medfs.inference.records import (
 from medfs.io import Volume, file_sha256, make_folder, read_image, write_labels
 from medfs.io.atomic import remove_stale_temporaries
 from medfs.io.header import HEADER_BYTES, parse_header
-from medfs.io.names import shown, volume_suffix
+from medfs.io.names import shown
 from medfs.io.stream import file_head
 from medfs.io.volume import slice_axis
 from medfs.supervoxels import felzenszwalb_3d
@@ -38,13 +39,12 @@ from medfs.supervoxels import felzenszwalb_3d
 MASKS = ("body", "published", "none")
 
 _BYTES_OF_PYTHON, _BYTES_PER_VOXEL = 120_000_000, 40  # the most that was measured, docs/supervoxels.md
-_DATA_ELSEWHERE = (".hdr", ".hdr.gz", ".img", ".img.gz", ".mhd", ".nhdr")  # one hash cannot prove two files
 _drawing = threading.Lock()  # matplotlib shares its font cache between threads
 
 
 @dataclass(frozen=True, slots=True)
 class SupervoxelRecord(CaseRecord):
-    """One line of ``report.jsonl``; the status ``skipped`` is only told, not written.
+    """One line of ``report.jsonl``.
 
     Attributes:
         input_sha256: of the scan's file.
@@ -125,7 +125,8 @@ class SupervoxelRun:
         make_folder(self.output)
         remove_stale_temporaries(self.output)
         known = read_records(self.output)
-        skipped = [case for case, path in cases.items() if self._is_done(case, path, known.get(case, {}))]
+        proof = partial(is_done, self.output, parameters=self.parameters)
+        skipped = [c for c, path in cases.items() if proof(known.get(c, {}), path, names=self._files(c))]
         left = {case: path for case, path in cases.items() if case not in skipped}
         if known:
             replace_records(self.output, (record for case, record in known.items() if case not in left))
@@ -149,15 +150,6 @@ class SupervoxelRun:
     def _files(self, case: str) -> list[str]:
         """The names that a case's results get, in the order in which they are written."""
         return [f"{case}_preview.png"] * self.preview + [f"{case}.nii.gz"]
-
-    def _is_done(self, case: str, path: Path, record: Mapping[str, Any]) -> bool:
-        if record.get("status") != "done" or record.get("parameters") != self.parameters:
-            return False
-        files, hashes = [self.output / name for name in self._files(case)], record.get("outputs")
-        if volume_suffix(path).lower() in _DATA_ELSEWHERE or not all(file.is_file() for file in [path, *files]):
-            return False
-        same_input = record.get("input_sha256") == file_sha256(path)
-        return same_input and isinstance(hashes, dict) and all(hashes.get(f.name) == file_sha256(f) for f in files)
 
     def _case(self, case: str, path: Path) -> SupervoxelRecord:
         start = time.monotonic()

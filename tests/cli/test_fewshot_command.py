@@ -1,6 +1,7 @@
 """``medfs fewshot``: one labelled scan and a folder in, label maps out."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ from reference_vectors import load_case
 
 from medfs.anatomy import label_set
 from medfs.errors import ExitCode
+from medfs.inference.records import read_records
 from medfs.io import Volume, read_image, read_labels, write_image, write_labels
 from medfs.phantom import phantom_case
 
 SIZE = ["--size", 32]
+PRESENT = __file__
 ORGANS = {1: "liver", 2: "right_kidney", 3: "left_kidney", 4: "spleen"}
 
 
@@ -56,7 +59,7 @@ def test_one_support_segments_a_folder_and_says_what_no_training_means(medfs, sc
     )
     assert (code, out) == (ExitCode.OK, "")
     first, notice, *lines = err.splitlines()
-    assert first == "2 cases to segment; reading the supports ..."
+    assert first == "2 cases to segment from 1 support; reading them ..."
     assert notice.startswith("no --checkpoint: the network is untrained.")
     assert [line.partition(", ")[0] for line in lines] == ["[1/2] c: done", "[2/2] d: done"]
     labels = read_labels(tmp_path / "c_seg.nii.gz")
@@ -105,11 +108,12 @@ def test_a_bad_query_does_not_stop_the_others(medfs, scans, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said", "code"),
     [
-        (["--support", "a.nii.gz"], "2 --support and 1 --support-mask; expected one mask a scan", ExitCode.USAGE),
+        (["--support", PRESENT], "2 --support and 1 --support-mask; expected one mask a scan", ExitCode.USAGE),
         (["--labels", "liver"], "label value 4 has no name", ExitCode.USAGE),
         (["--labels", "chaos", "--organs", "aorta"], "no support shows aorta; they show liver, right", ExitCode.USAGE),
         (["--head", "panet"], "no head 'panet'; expected one of adnet, ", ExitCode.USAGE),
         (["--checkpoint", "none.safetensors"], "none.safetensors: cannot be read", ExitCode.SOME_FAILED),
+        (["--support", "none.nii"], "none.nii: no such file or folder", ExitCode.USAGE),
         (["--query", "none.nii"], "none.nii: no such file or folder", ExitCode.USAGE),
         (["--device", "gpu"], "no device 'gpu' here", ExitCode.USAGE),
     ],
@@ -144,6 +148,81 @@ def test_a_mask_of_another_grid_is_refused(medfs, scans, tmp_path):
     )  # fmt: skip
     assert outcome.code == ExitCode.SOME_FAILED
     assert "other.nii.gz and a.nii.gz: shapes" in outcome.err.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def folders(scans, tmp_path_factory):
+    """The labelled phantoms as a dataset."""
+    folder = tmp_path_factory.mktemp("dataset")
+    for name in ("images", "labels"):
+        (folder / name).mkdir()
+    for name in "ab":
+        shutil.copy(scans / f"{name}.nii.gz", folder / "images" / f"image_{name}.nii.gz")
+        shutil.copy(scans / f"{name}_labels.nii.gz", folder / "labels" / f"label_{name}.nii.gz")
+    return folder
+
+
+def test_folders_of_supports_give_what_their_files_give(medfs, scans, folders, tmp_path):
+    query = ["--query", scans / "queries" / "c.nii.gz", *SIZE, "--labels", "chaos", "--no-agreement"]
+    ways = {
+        "files": given(scans, "a", "b"),
+        "folders": ["--support", folders / "images", "--support-mask", folders / "labels"],
+        "dataset": ["--support", folders],
+    }
+    for name, supports in ways.items():
+        assert medfs("fewshot", *supports, *query, "-o", tmp_path / name).code == ExitCode.OK
+    results = [(tmp_path / name / "c_seg.nii.gz").read_bytes() for name in ways]
+    assert results[0] == results[1] == results[2]
+    assert not (tmp_path / "files" / "c_agreement.nii.gz").exists()
+
+
+def test_the_agreement_of_two_supports_is_written_and_reported(medfs, scans, folders, tmp_path):
+    query = scans / "queries" / "c.nii.gz"
+    arguments = ["--query", query, *SIZE, "--labels", "chaos", "--stats", "--html", "-o", tmp_path]
+    assert medfs("fewshot", "--support", folders, *arguments).code == ExitCode.OK
+    labels, percent = read_labels(tmp_path / "c_seg.nii.gz"), read_labels(tmp_path / "c_agreement.nii.gz")
+    np.testing.assert_array_equal(percent.affine, read_image(query).affine)
+    assert set(np.unique(percent.array)) == {0, 50, 100}
+    expected = {organ: percent.array[labels.array == value].mean() for value, organ in ORGANS.items()}
+    rows = {
+        row["organ"]: float(row["agreement_percent"]) for row in csv.DictReader((tmp_path / "statistics.csv").open())
+    }
+    assert rows == pytest.approx(expected, abs=0.06)
+    (record,) = read_records(tmp_path).values()
+    assert record["agreement_percent"] == rows
+    assert "c_agreement.nii.gz" in record["outputs"]
+    assert "Agreement of the supports in %" in (tmp_path / "report.html").read_text()
+
+
+def test_a_second_call_does_only_what_is_left(medfs, scans, tmp_path):
+    arguments = ["fewshot", *given(scans, "a"), "--query", scans / "queries", "-o", tmp_path, *SIZE, "--stats"]
+    medfs(*arguments)
+    statistics = (tmp_path / "statistics.csv").read_bytes()
+    (tmp_path / "d_seg.nii.gz").unlink()
+    code, _, err = medfs(*arguments)
+    assert code == ExitCode.OK
+    assert [line.partition(", ")[0] for line in err.splitlines()[-2:]] == ["[1/2] c: skipped", "[2/2] d: done"]
+    assert (tmp_path / "statistics.csv").read_bytes() == statistics
+    other = medfs(*arguments, "--organs", "organ_1")
+    assert [line.partition(", ")[0] for line in other.err.splitlines()[-2:]] == ["[1/2] c: done", "[2/2] d: done"]
+
+
+def test_an_organ_that_nobody_finds_is_said_to_be_missing(medfs, scans, tmp_path):
+    flat = read_image(scans / "queries" / "c.nii.gz")
+    upper = np.ascontiguousarray(flat.array[:, :, -1:])
+    write_image(tmp_path / "top.nii.gz", upper, Volume.from_array(upper, flat.affine))
+    code, _, err = medfs(
+        "fewshot", *given(scans, "a"), "--query", tmp_path / "top.nii.gz", "-o", tmp_path / "out", *SIZE,
+        "--labels", "chaos", "--html", "--head", "dmap",
+    )  # fmt: skip
+    assert code == ExitCode.OK
+    found = set(np.unique(read_labels(tmp_path / "out" / "top_seg.nii.gz").array))
+    missing = [organ for value, organ in ORGANS.items() if value not in found]
+    assert missing
+    said = f"not found: {', '.join(missing)}"
+    assert err.splitlines()[-1].endswith(f"; {said}")
+    assert said in (tmp_path / "out" / "report.html").read_text()
+    assert read_records(tmp_path / "out")["top"]["warnings"] == [said]
 
 
 def test_reference_dmap_checkpoint_segments_a_scan(medfs, reference: Path, scans, tmp_path):
