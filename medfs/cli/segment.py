@@ -43,6 +43,12 @@ def segment(
             "no trained model given, and medfs ships none: train one with `medfs train DATA -o RUN`, "
             "then name it with --bundle RUN (`medfs demo` makes one to try)"
         )
+    network = bundle / "models" / "model.safetensors"
+    if network.is_file() and not (bundle / "medfs.json").exists():
+        raise UsageError(
+            f"{bundle}: a run of few-shot training, which needs a labelled scan; "
+            f"use `medfs fewshot --checkpoint {network} --support SCAN --support-mask MASK`"
+        )
     if output.resolve() in {Path(item).resolve() for item in inputs}:
         raise UsageError(f"{output}: is an input folder; choose another one for the results")
     from rich.console import Console

@@ -176,3 +176,12 @@ def test_small_pieces_go_on_request(medfs, run, scans, tmp_path):
     everything, kept = (read_labels(tmp_path / part / "b_seg.nii.gz").array for part in ("all", "one"))
     np.testing.assert_array_equal(kept, largest_components(everything))
     assert (kept != everything).any()
+
+
+def test_a_few_shot_run_is_sent_to_its_own_command(medfs, scans, tmp_path):
+    network = tmp_path / "run" / "models" / "model.safetensors"
+    network.parent.mkdir(parents=True)
+    network.write_bytes(b"")
+    outcome = medfs("segment", scans, "-o", tmp_path / "out", "--bundle", tmp_path / "run")
+    fails(outcome, ExitCode.USAGE, f"medfs fewshot --checkpoint {network} ")
+    assert len(outcome.err.splitlines()) == 1
