@@ -8,6 +8,7 @@ from typing import NoReturn
 import typer
 
 import medfs
+from medfs.cli.bench import bench_app
 from medfs.cli.bundle import bundle_app
 from medfs.cli.convert_checkpoint import convert_checkpoint
 from medfs.cli.demo import demo
@@ -53,6 +54,7 @@ def medfs_command(
 for command in (train, segment, fewshot, evaluate, export, supervoxels, episodes, convert_checkpoint, demo):
     app.command()(command)
 app.add_typer(text_app, name="text")
+app.add_typer(bench_app, name="bench")
 app.add_typer(bundle_app, name="bundle")
 
 

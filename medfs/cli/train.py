@@ -76,7 +76,7 @@ def train(
         "workers": workers,
         "resume": resume,
         **_choices(objective, prior, seed),
-        **_assignments(overrides or [], folder / "configs" / "train.json"),
+        **assignments(overrides or [], folder / "configs" / "train.json"),
     }
     from medfs.engines.runs import run_bundle
     from medfs.inference.segmenter import pick_device
@@ -119,7 +119,7 @@ def _numbers(text: str | None, kind: type, option: str) -> list[Any] | None:
     return numbers
 
 
-def _assignments(texts: list[str], config: Path) -> dict[str, Any]:
+def assignments(texts: list[str], config: Path) -> dict[str, Any]:
     """``id=value`` each, with a JSON value or a bare word; ids, e.g. ``train::trainer::power``, are those of a file."""
     import difflib
     import json

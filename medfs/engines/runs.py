@@ -1,6 +1,7 @@
 """A finished training run is a bundle: weights, configuration and metadata that stand alone."""
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -19,6 +20,7 @@ from medfs.io import atomic_path
 from medfs.networks import TextVNet
 
 VALUES_FILE = "medfs.json"
+_NO_LOGGING = "Logging file is set to False"  # what MONAI warns of, on standard output, when told so
 
 
 def run_bundle(bundle: Path, configs: Sequence[str], overrides: Mapping[str, Any]) -> ConfigWorkflow:
@@ -35,6 +37,7 @@ def run_bundle(bundle: Path, configs: Sequence[str], overrides: Mapping[str, Any
     Raises:
         MedfsError: what a part of the bundle raised, without MONAI's wrapping.
     """
+    logging.getLogger("monai.bundle.workflows").addFilter(_worth_telling)
     workflow = ConfigWorkflow(
         config_file=[str(bundle / "configs" / name) for name in configs],
         meta_file=str(bundle / "configs" / "metadata.json"),
@@ -55,6 +58,10 @@ def run_bundle(bundle: Path, configs: Sequence[str], overrides: Mapping[str, Any
             raise
         raise cause from None
     return workflow
+
+
+def _worth_telling(record: logging.LogRecord) -> bool:
+    return _NO_LOGGING not in record.getMessage()
 
 
 def write_run(
