@@ -42,7 +42,7 @@ def fewshot(
         Path | None, typer.Option(help="A trained network, e.g. from medfs convert-checkpoint.")
     ] = None,
     head: Annotated[
-        str, typer.Option(help="Method, where there is no checkpoint: adnet, dmap, hcpm or qnet.")
+        str, typer.Option(help="Method, where there is no checkpoint: adnet, alp, dmap, hcpm or qnet.")
     ] = "dmap",
     labels: Annotated[
         str, typer.Option(help="What the label values mean: a label set, or the organs from value 1 on.")

@@ -32,7 +32,7 @@ def scores(published: Path, fewshot_bundle: Path, tmp_path_factory: pytest.TempP
     """Rows of a fold, after three steps of training on what the recipe made."""
     folder = tmp_path_factory.mktemp("cardiac")
     assert main(cmr.RECIPE, [str(published), str(folder / "data"), "--supervoxels", "1000"]) == 0
-    small = {"size": 64, "min_pixels": 40, "epochs": 1, "epoch_length": 3, "device": "cpu"}
+    small = {"size": 32, "min_pixels": 10, "epochs": 1, "epoch_length": 3, "device": "cpu"}
     values = {**small, "dataset_dir": str(folder / "data"), "output_dir": str(folder / "run")}
     trained = run_bundle(fewshot_bundle, ["train.json", "cmr.json", "dmap.json"], values)
     assert [case.name for case in trained.train_dataset.sampler.cases] == ["10", "9"]
