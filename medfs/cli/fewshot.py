@@ -1,6 +1,7 @@
 """``medfs fewshot``: a folder segmented from one labelled scan, or a few."""
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -89,6 +90,7 @@ def fewshot(
     )
 
     from medfs.inference import FolderRun
+    from medfs.inference.expected import expected_scores
     from medfs.inference.fewshot import FewShotSegmenter, leave_one_out
     from medfs.inference.segmenter import pick_device
     from medfs.inference.working_grid import LabelledScan
@@ -108,7 +110,8 @@ def fewshot(
     segmenter = FewShotSegmenter(segmentor, list(scans.values()), label_set, alone=agree, **options)
     if len(scans) > 1:
         console.print("segmenting each support from the others ...")
-        _print_expected(leave_one_out(segmentor, scans, label_set, **options))
+        compute = partial(leave_one_out, segmentor, scans, label_set, **options)
+        _print_expected(expected_scores(output, parameters, compute))
     run = FolderRun(
         segmenter,
         output,
