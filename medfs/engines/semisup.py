@@ -101,6 +101,10 @@ class SemiSupervisedTrainer(StepTrainer):
         progress = step / self.total_steps
         return self.objective(self.network, self.teacher, there["labelled"], there.get("unlabelled"), progress, step)
 
+    def observed(self) -> dict[str, Tensor]:
+        """What the objective observed."""
+        return self.objective.observed
+
     def moved(self, step: int) -> None:
         """The objective remembers, the teacher follows."""
         self.objective.after_step(self.network, step)

@@ -84,6 +84,10 @@ class StepTrainer(Trainer):
     def terms(self, batch: Any, step: int) -> dict[str, Tensor]:
         """What a batch adds to the loss, by name; the batch is not on the device yet."""
 
+    def observed(self) -> dict[str, Tensor]:
+        """Figures of the last step to be shown beside its terms. Default: none."""
+        return {}
+
     def moved(self, step: int) -> None:
         """Called after each step that changed the network. Default: nothing."""
 
@@ -154,7 +158,8 @@ class StepTrainer(Trainer):
         if self._step(loss):
             self.moved(step)
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
-        return {"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}}
+        shown = {**terms, **self.observed()}
+        return {"loss": loss.detach(), **{name: value.detach() for name, value in shown.items()}}
 
     def _step(self, loss: Tensor) -> bool:
         """Move the network one step unless the loss or its gradient is not finite on some rank."""

@@ -31,6 +31,16 @@ def entropy_threshold(progress: float, num_classes: int = 2) -> float:
     return log(num_classes) * (0.75 + 0.25 * exp(-5 * rest**2))
 
 
+def entropy_of(logits: Tensor) -> Tensor:
+    """Entropy in nats of the softmax of logits (B, N, *S), one value a voxel, in float32.
+
+    >>> round(entropy_of(torch.zeros(1, 2, 1)).item(), 3)
+    0.693
+    """
+    log_probability = logits.float().log_softmax(1)
+    return -(log_probability.exp() * log_probability).sum(1)
+
+
 def reliable_labels(labels: Tensor, entropy: Tensor, threshold: float, ignore_index: int = -1) -> Tensor:
     """Pseudo-labels with the uncertain ones replaced.
 

@@ -108,6 +108,12 @@ class TextVNet(nn.Module):
         if init == "text":
             initialise_from_text(self.head)
 
+    @property
+    def num_classes(self) -> int:
+        """Channels of the output, background included."""
+        classes = self.head.classes
+        return len(classes.names if isinstance(classes, TextFusion) else cast(Tensor, classes.vectors))
+
     def encode(self, image: Tensor) -> Stages:
         """Features of every stage, fine to coarse, of an image (B, C, *S)."""
         return self.backbone.encode(image)

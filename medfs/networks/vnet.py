@@ -1,6 +1,6 @@
 """The V-Net backbone of MagicNet and TAK: plain convolutions, instance normalisation, additive skips."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from monai.networks.layers.factories import Conv, Norm
@@ -90,10 +90,16 @@ class VNet(nn.Module):
 
     def decode(self, stages: Sequence[Tensor]) -> Tensor:
         """Features at full resolution, (B, filters, *S), from those of ``encode``."""
+        for decoded in self.decoded(stages):  # noqa: B007
+            pass
+        return decoded
+
+    def decoded(self, stages: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Features (B, C_i, *S / 2**i) of the decoder's levels, coarse to fine; the last are those of ``decode``."""
         decoded = stages[-1]
         for level in reversed(range(len(self.up))):
             decoded = self.decoder[level](self.up[level](decoded) + stages[level])
-        return decoded
+            yield decoded
 
     def forward(self, image: Tensor) -> tuple[Stages, Tensor]:
         """Stages and decoded features of an image (B, C, *S)."""
@@ -125,6 +131,7 @@ class PlainVNet(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = VNet(in_channels, spatial_dims=spatial_dims, filters=filters, levels=levels)
+        self.num_classes = num_classes
         self.output = Conv[Conv.CONV, spatial_dims](filters, num_classes, 1)
 
     def encode(self, image: Tensor) -> Stages:

@@ -22,6 +22,11 @@ class SemiSupervisedObjective(nn.Module, ABC):
     follows it, is deployed.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.observed: dict[str, Tensor] = {}
+        """Figures of the last step to be shown beside its terms, e.g. the share of trusted voxels; not minimised."""
+
     @abstractmethod
     def forward(
         self,

@@ -5,10 +5,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from medfs.losses import GACrossEntropyLoss, GADiceLoss, VisualTextualContrast, entropy_threshold, reliable_labels
+from medfs.losses import (
+    GACrossEntropyLoss,
+    GADiceLoss,
+    VisualTextualContrast,
+    entropy_of,
+    entropy_threshold,
+    reliable_labels,
+)
 from medfs.networks import TextVNet
 from medfs.semisup.objectives.base import Batch, SemiSupervisedObjective
-from medfs.semisup.teacher import MeanTeacher, sigmoid_ramp
+from medfs.semisup.teacher import MeanTeacher, sigmoid_ramp, with_noise
 
 IGNORED = -1
 
@@ -119,13 +126,12 @@ class MeanTeacherObjective(SemiSupervisedObjective):
     @torch.no_grad()
     def pseudo_labels(self, teacher: nn.Module, image: Tensor, progress: float) -> Tensor:
         """Labels (U, *S) the teacher gives to images (U, C, *S), -1 where it is unsure."""
-        noise = (0.1 * torch.randn_like(image)).clamp(-0.2, 0.2)
-        logits = teacher(image + noise).float()
-        log_probability = logits.log_softmax(1)
-        entropy = -(log_probability.exp() * log_probability).sum(1)
+        logits = teacher(with_noise(image)).float()
         classes = self.entropy_classes or logits.shape[1]
         threshold = entropy_threshold(progress / self.entropy_ramp, classes)
-        return reliable_labels(logits.argmax(1), entropy, threshold, IGNORED)
+        labels = reliable_labels(logits.argmax(1), entropy_of(logits), threshold, IGNORED)
+        self.observed["kept"] = (labels != IGNORED).float().mean()
+        return labels
 
 
 def _has_texts(network: nn.Module) -> bool:

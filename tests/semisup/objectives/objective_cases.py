@@ -11,7 +11,7 @@ from medfs.semisup.objectives import SemiSupervisedObjective
 from medfs.text import TextPrior
 
 NAMES = ("background", "liver", "spleen")
-SIZE = 24  # three cubes of 8 along each axis, of two voxels at the deepest of three levels
+SIZE, CUBES = 16, 2  # cubes have two voxels along each axis at the deepest of three levels
 OBJECTIVES = {
     name: found
     for name, found in inspect.getmembers(objectives, inspect.isclass)
@@ -39,8 +39,8 @@ def any_network(dims=2, seed=0):
 
 def build(kind, network, dims=2, seed=0, **options):
     """An objective for a network; what its constructor asks for by the names of the seam is given."""
-    known = {"network": network, "patch_size": (SIZE,) * dims, "hidden_channels": 16}
-    wanted = inspect.signature(kind).parameters
+    known = {"network": network, "patch_size": (SIZE,) * dims, "cubes": CUBES, "hidden_channels": 16}
+    wanted = {name for base in kind.__mro__ for name in inspect.signature(base.__init__).parameters}
     torch.manual_seed(seed)
     return kind(**{name: value for name, value in known.items() if name in wanted}, **options)
 

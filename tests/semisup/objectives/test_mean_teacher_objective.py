@@ -57,7 +57,7 @@ def test_the_threshold_may_refer_to_the_classes_of_the_task():
 def test_an_unsure_teacher_leaves_nothing_to_agree_with():
     labelled, unlabelled = batches(3)
     network = any_network(3)
-    unsure = Fixed(torch.zeros(2, len(NAMES), 24, 24, 24))
+    unsure = Fixed(torch.zeros(2, len(NAMES), 16, 16, 16))
     terms = MeanTeacherObjective()(network, unsure, labelled, unlabelled, 1.0, 0)
     network.zero_grad()
     terms["consistency"].backward()
@@ -68,7 +68,7 @@ def test_an_unsure_teacher_leaves_nothing_to_agree_with():
 def test_consistency_is_weighted_by_the_ramp():
     network = any_network(2)
     labelled, unlabelled = batches(2)
-    sure = torch.zeros(2, len(NAMES), 24, 24)
+    sure = torch.zeros(2, len(NAMES), 16, 16)
     sure[:, 1] = 50.0
     objective = MeanTeacherObjective(consistency_weight=0.3, perturb=None)
     end = objective(network, Fixed(sure), labelled, unlabelled, 1.0, 0)["consistency"]
@@ -80,7 +80,7 @@ def test_consistency_is_weighted_by_the_ramp():
 def test_cross_entropy_joins_the_agreement_when_asked():
     network = any_network(2)
     labelled, unlabelled = batches(2)
-    sure = torch.zeros(2, len(NAMES), 24, 24)
+    sure = torch.zeros(2, len(NAMES), 16, 16)
     sure[:, 1] = 50.0
     dice = MeanTeacherObjective(perturb=None)(network, Fixed(sure), labelled, unlabelled, 1.0, 0)
     both = MeanTeacherObjective(perturb=None, consistency_cross_entropy=True)(
