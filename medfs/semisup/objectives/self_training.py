@@ -79,8 +79,8 @@ class SelfTrainingObjective(SemiSupervisedObjective):
         """Give ``dice`` and ``cross_entropy``, from the first start on ``pseudo``; see the base class."""
         image, label = labelled["image"], labelled["label"][:, 0].long()
         now, known = bisect.bisect_right(self.starts, progress), len(labelled["image"])
-        taught = now > 0 and unlabelled is not None
-        if taught:
+        soft = None
+        if now > 0 and unlabelled is not None:
             renewed = now != int(self.round)
             self._renewal = (teacher, now) if renewed else None
             soft = self.labels(teacher if renewed else self.labeller, unlabelled["image"])
@@ -91,7 +91,7 @@ class SelfTrainingObjective(SemiSupervisedObjective):
             "dice": self.dice(logits[:known], label),
             "cross_entropy": self.cross_entropy(logits[:known], label),
         }
-        if taught:
+        if soft is not None:
             risen = (progress - self.starts[0]) / self.pseudo_ramp if self.pseudo_ramp else 1.0
             terms["pseudo"] = self.pseudo_weight * sigmoid_ramp(risen) * self.pseudo(logits[known:], soft)
         return terms
