@@ -51,7 +51,7 @@ class ALPHead(EpisodeHead):
             ``"area"`` takes places that are at least half of the class, or the fullest ones.
 
     Raises:
-        UsageError: an unknown mode or reduction.
+        UsageError: an unknown mode or reduction; in use, windows for another number of axes.
 
     **Differs from the paper**: windows of several shots form one bank, and the global prototype is the mean of those of
     the shots. Where no window is background, which the release cannot treat, its mean stands in. Alignment
@@ -141,6 +141,8 @@ class ALPHead(EpisodeHead):
         """Means (B, n, C) of values (B, C, *s) in windows side by side; what is left over at the ends is left out."""
         size = values.shape[2:]
         each = (window,) * len(size) if isinstance(window, int) else window
+        if len(each) != len(size) or min(each) < 1:
+            raise UsageError(f"ALPNet: windows of {window} places for features of {len(size)} axes; expected one each")
         kernel = [min(wanted, length) for wanted, length in zip(each, size, strict=True)]
         return AVERAGE_POOL[len(size)](values, kernel, kernel).flatten(2).transpose(1, 2)
 

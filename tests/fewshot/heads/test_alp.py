@@ -144,3 +144,5 @@ def test_what_the_head_cannot_do_is_said():
         ALPHead(foreground="gridconv")
     with pytest.raises(UsageError, match="expected linear or area"):
         ALPHead(mask_reduction="nearest")
+    with pytest.raises(UsageError, match=r"windows of \(1, 2, 2\) places for features of 2 axes"):
+        ALPHead((2, 2), test_window=(1, 2, 2)).eval().extract(*episode()[1:])
