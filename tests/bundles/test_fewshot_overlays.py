@@ -47,12 +47,12 @@ def with_values(bundle: Path, overlay: str, text: str) -> ConfigParser:
     return read
 
 
-def test_there_is_an_overlay_for_each_head(fewshot_bundle: Path):
+def test_the_overlays_of_heads_are_those_tested_here(fewshot_bundle: Path):
     stated = {p.stem: json.loads(p.read_text()) for p in (fewshot_bundle / "configs").glob("*.json")}
     whole = {"train", "inference"}
     named = {n: c["head"]["_target_"].rpartition(".")[2] for n, c in stated.items() if "head" in c and n not in whole}
     assert named == OVERLAYS
-    assert set(named.values()) == set(head_classes())
+    assert set(named.values()) <= set(head_classes())
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
