@@ -66,9 +66,7 @@ class TAKObjective(MagicNetObjective):
         **options: Any,
     ) -> None:
         if not isinstance(network, TextVNet) or network.alignment is None:
-            raise UsageError(
-                f"TAK: {type(network).__name__} without texts; expected a TextVNet built with a TextFusion"
-            )
+            raise UsageError(f"TAK: {type(network).__name__} without texts; expected a TextVNet with a TextFusion")
         options = {"dice": GADiceLoss(), "cross_entropy": GACrossEntropyLoss()} | options
         super().__init__(network, patch_size, **options)
         self.contrast = contrast or VisualTextualContrast(ignore_index=IGNORED)
