@@ -36,12 +36,14 @@ def plan_training(
     spacing_mm: Sequence[float] | None = None,
     patch_size: Sequence[int] | None = None,
     levels: int | None = None,
+    cubes: int = 1,
     largest_patch: int = 96,
 ) -> TrainingPlan:
     """Fill in what the user left open from a few training scans.
 
     The spacing is the median one, the patch the median size of a scan on that grid up to ``largest_patch`` voxels,
-    with as many levels (5 at most, 3 at least) as leave four voxels along its shortest side.
+    with as many levels (5 at most, 3 at least) as leave four voxels along its shortest side, and two along that of a
+    cube.
 
     Args:
         volumes: training images; must not be empty.
@@ -49,6 +51,7 @@ def plan_training(
         spacing_mm: three voxel sizes along R, A, S.
         patch_size: three sizes in voxels.
         levels: depth of the network.
+        cubes: into how many the objective cuts a patch along each axis.
         largest_patch: limit of a planned patch side.
 
     Raises:
@@ -60,15 +63,16 @@ def plan_training(
     sizes = np.median([np.round(shape * own / spacing) for shape, own in grids], axis=0)
     wanted = np.asarray(patch_size or np.clip(sizes, 8, largest_patch), dtype=int)
     if levels is None:
-        levels = int(np.clip(np.floor(np.log2(wanted.min() / 4)) + 1, 3, 5))
-    step = 2 ** (levels - 1)
+        levels = int(np.clip(np.floor(np.log2(wanted.min() / max(4, 2 * cubes))) + 1, 3, 5))
+    step = cubes * 2 ** (levels - 1)
     if patch_size is None:
         wanted = np.minimum(np.ceil(wanted / step), largest_patch // step).astype(int) * step
         wanted = np.maximum(wanted, 2 * step)
     elif (wanted % step).any() or (wanted < 2 * step).any():
         sides = "x".join(str(side) for side in wanted)
         raise UsageError(
-            f"patch {sides} with {levels} levels: every side must be a multiple of {step}, from {2 * step}"
+            f"patch {sides} with {levels} levels{f' and {cubes} cubes' if cubes > 1 else ''}: every side must be a "
+            f"multiple of {step}, from {2 * step}"
         )
     x, y, z = (round(float(side), 4) for side in spacing)
     i, j, k = (int(side) for side in wanted)

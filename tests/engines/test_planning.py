@@ -97,3 +97,16 @@ def test_every_planned_patch_fits_its_network(shape, spacing, largest):
     assert plan.spacing_mm == pytest.approx(spacing, abs=1e-4)
     for side, length in zip(plan.patch_size, shape, strict=True):
         assert side >= min(length, largest // step * step) or math.isclose(side, largest, rel_tol=0.2)
+
+
+@pytest.mark.parametrize("size", [96, 33, 10, 200])
+def test_a_planned_patch_can_be_cut_into_cubes_of_two_voxels_at_the_deepest(size):
+    plan = plan_training([scan((size, size, size + 7), (1, 1, 1))], cubes=3)
+    stride = 3 * 2 ** (plan.levels - 1)
+    assert all(side % stride == 0 and side >= 2 * stride for side in plan.patch_size)
+    assert size != 96 or (plan.patch_size, plan.levels) == ((96, 96, 96), 5)
+
+
+def test_a_stated_patch_that_cannot_be_cut_is_refused():
+    with pytest.raises(UsageError, match="3 cubes: every side must be a multiple of 24, from 48"):
+        plan_training([scan()], patch_size=[32, 48, 48], levels=4, cubes=3)

@@ -1,0 +1,78 @@
+"""Each objective trains through its overlay, and the documentation names them all."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from medfs.engines.checkpoint import load_checkpoint
+from medfs.engines.runs import run_bundle
+from medfs.errors import UsageError
+from medfs.io.bundles import find_bundle
+
+WHOLE = {"train", "inference", "evaluate", "multi_gpu_train", "metadata"}
+CONFIGS = find_bundle("multi_organ_tak_segmentation") / "configs"
+OVERLAYS = sorted(path.stem for path in CONFIGS.glob("*.json") if path.stem not in WHOLE)
+
+
+def trained_with(overlay: str, bundle: Path, values: dict[str, Any]) -> Any:
+    """A run of two steps in cubes of eight voxels."""
+    changes = {"epochs": 1, "epoch_length": 2, "objective::hidden_channels": 32}
+    if json.loads((CONFIGS / f"{overlay}.json").read_text()).get("cubes") is None:
+        del changes["objective::hidden_channels"]
+    else:
+        changes["cubes"] = 2
+    return run_bundle(bundle, ["train.json", f"{overlay}.json"], {**values, **changes})
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_an_overlay_trains_two_steps(overlay: str, bundle: Path, cohort: Path, small: dict[str, Any], tmp_path: Path):
+    values = {**small, "dataset_dir": str(cohort), "output_dir": str(tmp_path)}
+    workflow = trained_with(overlay, bundle, values)
+    stated = json.loads((CONFIGS / f"{overlay}.json").read_text())["objective"]["_target_"]
+    assert type(workflow.trainer.objective).__name__ == stated.rpartition(".")[2]
+    state = load_checkpoint(tmp_path / "checkpoints" / "last.pt")
+    assert state["step"] == 2
+    assert state["objective"].keys() == workflow.trainer.objective.state_dict().keys()
+    assert all(torch.isfinite(value).all() for value in load_checkpoint(tmp_path / "models" / "model.pt").values())
+
+
+def test_every_overlay_changes_what_training_has_and_is_documented(bundle: Path):
+    train = json.loads((CONFIGS / "train.json").read_text())
+    documented = re.findall(r"^\| `(\w+)\.json` \|", (bundle / "docs" / "README.md").read_text(), re.MULTILINE)
+    assert sorted(documented) == OVERLAYS
+    for name in OVERLAYS:
+        assert set(json.loads((CONFIGS / f"{name}.json").read_text())) <= set(train), name
+
+
+def test_fault_20_nothing_turns_left_into_right():
+    assert "flip" not in (CONFIGS / "train.json").read_text().lower()
+
+
+def test_the_student_may_be_deployed(bundle: Path, cohort: Path, small: dict[str, Any], tmp_path: Path):
+    values = {**small, "dataset_dir": str(cohort), "output_dir": str(tmp_path), "deployed": "student"}
+    workflow = trained_with("supervised", bundle, values)
+    assert workflow.evaluator.network is workflow.trainer.network
+    deployed = load_checkpoint(tmp_path / "models" / "model.pt")
+    best = load_checkpoint(tmp_path / "checkpoints" / "best.pt")
+    name = "backbone.encoder.0.0.weight"
+    assert torch.equal(deployed[name], best["network"][name])
+    assert not torch.equal(deployed[name], best["teacher"][f"network.{name}"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"deployed": "peer"}, "expected teacher or student"),
+        ({"cubes": 3}, "16x16x16 with 3 levels and 3 cubes"),
+    ],
+)
+def test_an_unusable_value_is_named_in_one_line(
+    changes: dict[str, Any], message: str, bundle: Path, cohort: Path, small: dict[str, Any], tmp_path: Path
+):
+    values = {**small, "dataset_dir": str(cohort), "output_dir": str(tmp_path), **changes}
+    with pytest.raises(UsageError, match=message):
+        run_bundle(bundle, ["train.json"], values)
