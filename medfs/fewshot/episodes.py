@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from medfs.errors import UsageError
 from medfs.fewshot.modes import View
 from medfs.fewshot.sampling import EpisodeSampler, counted_random
+from medfs.networks.encoders import relative_positions
 from medfs.transforms.episodes import EpisodeAugmentation
 from medfs.types import Episode
 
@@ -31,6 +33,7 @@ class EpisodeDataset(Dataset[Episode]):
             None leaves the images as they are.
         length: episodes of an epoch.
         names: class name by label value, for objects that are organs.
+        positions: give images where each place lies in the scan, as further channels, for encoders with positions.
 
     Raises:
         UsageError: the length is below 1, or an organ has no name in ``names``.
@@ -43,6 +46,7 @@ class EpisodeDataset(Dataset[Episode]):
         *,
         length: int = 1000,
         names: Mapping[int, str] | None = None,
+        positions: bool = False,
     ) -> None:
         if length < 1:
             raise UsageError(f"an epoch of {length} episodes; expected at least 1")
@@ -50,6 +54,7 @@ class EpisodeDataset(Dataset[Episode]):
         if nameless:
             raise UsageError(f"label values {sorted(nameless)[:5]} have no name; name every organ that is drawn")
         self.sampler, self.augmentation, self.length, self.names = sampler, augmentation, length, names
+        self.positions = positions
         self._opened: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def __len__(self) -> int:
@@ -63,26 +68,33 @@ class EpisodeDataset(Dataset[Episode]):
         return {**self.__dict__, "_opened": {}}  # a worker opens the files itself
 
     def __getitem__(self, place: int) -> Episode:
-        """One episode (B = 1); images (1, K, 1, *S) and (1, 1, *S)."""
+        """One episode (B = 1); images (1, K, C, *S) and (1, C, *S), C being 1, with positions 1 + axes."""
         if place < 0:
             raise IndexError(f"episode {place}; places count from 0")
         epoch, index = divmod(place, self.length)
         draw = self.sampler.draw(epoch, index)
         random = counted_random(self.sampler.seed, 1, epoch, index)
-        sides = [self._side(view, draw.object_id, random) for view in (*draw.supports, draw.query)]
+        cut = [self._side(view, draw.object_id, random) for view in (*draw.supports, draw.query)]
+        sides = [side for side, _ in cut]
         if self.augmentation is not None:
             sides = self._augmented(sides, self.augmentation, random)
-        *supports, query = ((torch.from_numpy(image)[None], torch.from_numpy(mask)) for image, mask in sides)
+        images = [torch.from_numpy(image)[None] for image, _ in sides]
+        if self.positions:
+            images = [torch.cat([image, places]) for image, (_, places) in zip(images, cut, strict=True)]
+        *supports, query = zip(images, (torch.from_numpy(mask) for _, mask in sides), strict=True)
         return Episode.of(supports, query, None if self.names is None else self.names[draw.object_id])
 
-    def _side(self, view: View, object_id: int, random: np.random.Generator) -> Side:
+    def _side(self, view: View, object_id: int, random: np.random.Generator) -> tuple[Side, Tensor]:
+        """Image and mask of a view, and where in the scan it lies."""
         image, objects = self._arrays(view.case)
         mask = objects[view.start : view.stop] == object_id
         window: tuple[slice, ...] = (slice(None), slice(None))
         if self.sampler.mode.in_plane is not None:
             window = place_crop(mask, self.sampler.mode.in_plane, random)
         side = image[(slice(view.start, view.stop), *window)].copy(), mask[(slice(None), *window)]
-        return (side[0][0], side[1][0]) if self.sampler.mode.flat else side
+        if self.sampler.mode.flat:
+            return (side[0][0], side[1][0]), relative_positions(image.shape[1:])[(slice(None), *window)]
+        return side, relative_positions(image.shape)[(slice(None), slice(view.start, view.stop), *window)]
 
     def _augmented(
         self, sides: list[Side], augmentation: EpisodeAugmentation, random: np.random.Generator

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 
 from medfs.errors import InputError, UsageError
 from medfs.fewshot.cases import EpisodeCase
@@ -133,19 +134,24 @@ class FewShotProtocol:
         for support, query in tests:
             by_query[query.name].append(support)
         queries = {query.name: query for _, query in tests}
+        shown = {support.name: support.open() for support, _ in tests}  # the same arrays for every query
         rows: list[FewShotScore] = []
         for name, supports in by_query.items():
             prepared = segmenter.prepare(queries[name].open()[0])
             for support in supports:
-                scores = self._scores(segmenter, prepared, queries[name], support)
+                scores = self._scores(segmenter, prepared, queries[name], shown[support.name])
                 rows += [FewShotScore(rule, fold, self.seed, support.name, score) for rule, score in scores]
             on_query(name)
         return rows
 
     def _scores(
-        self, segmenter: ScanSegmenter, prepared: Any, query: EpisodeCase, support: EpisodeCase
+        self,
+        segmenter: ScanSegmenter,
+        prepared: Any,
+        query: EpisodeCase,
+        support: tuple[NDArray[np.float32], NDArray[np.integer]],
     ) -> Iterable[tuple[str, OrganScore]]:
-        (image, labels), truth = support.open(), query.open()[1]
+        (image, labels), truth = support, query.open()[1]
         spacing_mm = _spacing_mm(query)
         for value, organ in self.organs.items():
             mask, reference = labels == value, truth == value

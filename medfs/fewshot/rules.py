@@ -1,4 +1,4 @@
-"""Which slice of the support shows each slice of the query what to look for: EP1, EP2, and without an oracle."""
+"""Which slice of the support shows each slice of the query what to look for: EP1, EP2, without an oracle, volumes."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -22,10 +22,12 @@ class Guide:
         shown: (slices,) the annotated support slice that a method sees.
         twin: (slices,) the support slice at the same place, which copying the support's mask goes by; this one needs
             an annotation of the whole scan.
+        whole: whether a method may look at the whole annotation, as those for volumes do.
     """
 
     shown: NDArray[np.int64]
     twin: NDArray[np.int64]
+    whole: bool = False
 
 
 class EvaluationRule(ABC):
@@ -35,13 +37,13 @@ class EvaluationRule(ABC):
         name: in tables.
         oracle: whether the rule is told which slices of the query show the organ.
         convention: of `medfs.metrics`.
-        annotated: slices of the support that are annotated.
+        annotated: slices of the support that are annotated; None for all that show the organ.
     """
 
     name: ClassVar[str]
     oracle: ClassVar[bool] = False
     convention: ClassVar[ConventionName] = "medfs"
-    annotated: ClassVar[int] = PARTS
+    annotated: ClassVar[int | None] = PARTS
 
     @abstractmethod
     def guide(self, mask: NDArray[np.bool_], slices: int, sought: NDArray[np.bool_] | None) -> Guide:
@@ -114,6 +116,41 @@ class WithoutOracle(EvaluationRule):
             guide.shown[index] = NOT_SOUGHT if part is None else annotated[part]
         guide.twin[:] = _same_places(slices, len(mask))
         return guide
+
+
+class WholeSupport(EvaluationRule):
+    """The whole support annotated, the whole query searched, no oracle: what true volumetric methods are tested by.
+
+    Methods for slices can be tested by it, too: a slice of the query is shown the slice at the same place of the
+    support's field of view, or the nearest that shows the organ.
+    """
+
+    name = "volume"
+    annotated = None
+
+    def guide(self, mask: NDArray[np.bool_], slices: int, sought: NDArray[np.bool_] | None) -> Guide:
+        """As :meth:`EvaluationRule.guide`."""
+        twin, of_organ = _same_places(slices, len(mask)), organ_slices(mask)
+        nearest = np.abs(twin[:, None] - of_organ[None]).argmin(axis=1)
+        return Guide(of_organ[nearest].astype(np.int64), twin, whole=True)
+
+
+class WholeSupportInRange(WholeSupport):
+    """As :class:`WholeSupport`, but told which slices of the query show the organ, and scored on those alone.
+
+    Beside EP1 it says what the annotation of all slices adds to that of three; beside :class:`WholeSupport`, what the
+    oracle is worth.
+    """
+
+    name = "volume, z-range known"
+    oracle = True
+    convention = "few_shot"
+
+    def guide(self, mask: NDArray[np.bool_], slices: int, sought: NDArray[np.bool_] | None) -> Guide:
+        """As :meth:`EvaluationRule.guide`."""
+        ranged = EP1().guide(mask, slices, sought)
+        outside = ranged.twin == NOT_SOUGHT
+        return Guide(np.where(outside, NOT_SOUGHT, ranged.twin), ranged.twin, whole=True)
 
 
 def chunk_edges(count: int) -> list[int]:
