@@ -40,7 +40,8 @@ def fewshot(
         typer.Option(help="Its label map, as many as scans in the same order; or a folder; none for a dataset."),
     ] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="A trained network, e.g. from medfs convert-checkpoint.")
+        Path | None,
+        typer.Option(help="A trained network of medfs convert-checkpoint, or a run of few-shot training."),
     ] = None,
     head: Annotated[
         str, typer.Option(help="Method, where there is no checkpoint: adnet, alp, dmap, hcpm or qnet.")
@@ -82,6 +83,8 @@ def fewshot(
     from medfs.io import find_images
     from medfs.io.supports import find_supports
 
+    if checkpoint is not None and checkpoint.is_dir():
+        checkpoint /= "models/model.safetensors"
     supports = find_supports(support, support_mask or [])
     cases = find_images(query)
     console = Console(stderr=True, soft_wrap=True, highlight=False)

@@ -34,8 +34,8 @@ def expected_scores(
             return [OrganScore(**row) for row in content["scores"]]
     except (InputError, KeyError, TypeError):
         pass  # none yet, or none that can be used
+    make_folder(folder)  # what cannot be written is to be known before the long work
     scores = compute()
-    make_folder(folder)
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps({"parameters": parameters, "scores": [asdict(row) for row in scores]}) + "\n")
     return scores

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from medfs.errors import InputError, UsageError
 from medfs.io.datasets import Case, find_cases, pair_folders
-from medfs.io.names import shown, unique_case_names
+from medfs.io.names import shown, unique_case_names, volume_suffix
 
 
 def find_supports(scans: Sequence[Path], masks: Sequence[Path] = ()) -> list[Case]:
@@ -57,9 +57,9 @@ def _of_dataset(folder: Path) -> list[Case]:
 
 
 def _of_folders(scans: Path, masks: Path) -> list[Case]:
-    cases = pair_folders(scans, masks, f"{shown(scans)} and {shown(masks)}")
-    if not cases:
+    if not any(map(volume_suffix, scans.iterdir())):
         raise UsageError(f"{scans}: no scan inside; expected files such as .nii.gz, .nii, .mha, .nrrd or .mgz")
+    cases = pair_folders(scans, masks, f"{shown(scans)} and {shown(masks)}")
     if alone := [shown(case.image) for case in cases if case.label is None]:
         some = ", ".join(alone[:3]) + (f" and {len(alone) - 3} more" if len(alone) > 3 else "")
         raise InputError(f"{shown(scans)}: no mask in {masks} for {some}; expected the same names")

@@ -113,6 +113,7 @@ def test_a_bad_query_does_not_stop_the_others(medfs, scans, tmp_path):
         (["--labels", "chaos", "--organs", "aorta"], "no support shows aorta; they show liver, right", ExitCode.USAGE),
         (["--head", "panet"], "no head 'panet'; expected one of adnet, ", ExitCode.USAGE),
         (["--checkpoint", "none.safetensors"], "none.safetensors: cannot be read", ExitCode.SOME_FAILED),
+        (["--checkpoint", "."], "models/model.safetensors: cannot be read", ExitCode.SOME_FAILED),
         (["--support", "none.nii"], "none.nii: no such file or folder", ExitCode.USAGE),
         (["--query", "none.nii"], "none.nii: no such file or folder", ExitCode.USAGE),
         (["--device", "gpu"], "no device 'gpu' here", ExitCode.USAGE),

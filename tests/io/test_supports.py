@@ -43,7 +43,7 @@ def test_a_dataset_gives_its_labelled_scans(tmp_path):
         (["a.nii"], ["masks"], UsageError, "a file and a folder; expected two files or two folders"),
         (["scans"], ["m.nii"], UsageError, "a file and a folder"),
         (["scans"], [], UsageError, "no images/ and labels/ inside; expected them, or --support-mask FOLDER"),
-        (["empty"], ["empty"], UsageError, "no scan inside; expected files such as .nii.gz"),
+        (["empty"], ["masks"], UsageError, "no scan inside; expected files such as .nii.gz"),
         (["scans"], ["empty"], InputError, "for x.nii, y.nii; expected the same names"),
         (["a.nii"], [], UsageError, "1 --support and 0 --support-mask"),
         (["none.nii"], ["m.nii"], UsageError, "none.nii: no such file or folder"),
