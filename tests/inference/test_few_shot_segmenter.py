@@ -113,3 +113,20 @@ def test_labels_without_meaning_or_support_are_refused(tmp_path):
     write_labels(tmp_path / "labels.nii.gz", empty.labels.array, empty.labels)
     with pytest.raises(InputError, match=r"labels\.nii\.gz: no voxel is labelled"):
         LabelledScan.read(tmp_path / "image.nii.gz", tmp_path / "labels.nii.gz")
+
+
+def test_a_query_is_encoded_once_for_all_and_a_few_slices_at_a_time():
+    class Watched(RawEncoder):
+        seen: tuple[int, ...] = ()
+
+        def forward(self, image):
+            self.seen = (*self.seen, len(image))
+            return (image,)
+
+    encoder = Watched()
+    network = FewShotSegmentor(encoder, BrightnessHead()).eval()
+    segmenter = FewShotSegmenter(network, [scan(), scan(shift_mm=5)], LABELS, size=64, alone=True)
+    encoder.seen = ()
+    segmenter.with_agreement(scan(spacing_mm=(4.0, 4.0, 8.0)).image)
+    assert max(encoder.seen) <= 8
+    assert sum(encoder.seen) <= 30
