@@ -9,8 +9,9 @@ from typing import NoReturn
 
 from medfs.errors import ExitCode, InputError, MedfsError
 from preprocessing.pipeline import OnCase, RecipeRun
-from preprocessing.recipe import Recipe
+from preprocessing.recipe import RawDataset, Recipe
 from preprocessing.records import RecipeRecord
+from preprocessing.splits import Lists, write_datalist
 
 
 def main(recipe: Recipe, arguments: Sequence[str] | None = None) -> int:
@@ -20,12 +21,16 @@ def main(recipe: Recipe, arguments: Sequence[str] | None = None) -> int:
     if getattr(options, "published_sizes", False):
         recipe = recipe.with_published_sizes()
     try:
+        wanted = getattr(options, "split", None) or ""
+        lists = recipe.splits.lists(wanted, options.validation) if recipe.splits and wanted else None
         run = RecipeRun(recipe, options.source, options.output, options.seed)
         dataset = run.find()
         code = run.run(dataset, _reporter(len(dataset.cases)))
         min_size = getattr(options, "supervoxels", None)
         if min_size is not None and code != ExitCode.NOTHING_DONE:
             code = max(code, min(_cut(run.output, min_size), ExitCode.SOME_FAILED))
+        if lists is not None and code != ExitCode.NOTHING_DONE:
+            code = max(code, _split(recipe, dataset, lists, run.output / f"datalist_{Path(wanted).stem}.json"))
     except MedfsError as error:
         print(f"medfs: {error}", file=sys.stderr)
         # what a single case meets never comes this far
@@ -43,6 +48,12 @@ def _parser(recipe: Recipe) -> argparse.ArgumentParser:
     if recipe.has_published_sizes():
         text = "sizes of the published files: an exact fit has one more sample, outside the field"
         parser.add_argument("--published-sizes", action="store_true", help=text)
+    if recipe.splits:
+        known = ", ".join(recipe.splits.names())
+        text = f"also write datalist_NAME.json for medfs train: {known} as published, or a JSON file of case lists"
+        parser.add_argument("--split", metavar="NAME", help=text)
+        text = "with --split: text file of the validation cases, one a line, in place of the split's own"
+        parser.add_argument("--validation", metavar="FILE", type=Path, help=text)
     if not recipe.pictures:
         text = "also write supervoxels of at least so many voxels, as medfs supervoxels does"
         parser.add_argument("--supervoxels", metavar="MIN_SIZE", type=int, help=text)
@@ -77,6 +88,22 @@ def _cut(output: Path, min_size: int) -> ExitCode:
         print(f"{record.case}: {outcome}", file=sys.stderr)
 
     return SupervoxelRun(output / "supervoxels", min_size).run(find_images([output / "images"]), report)
+
+
+def _split(recipe: Recipe, dataset: RawDataset, lists: Lists, path: Path) -> ExitCode:
+    """Write the datalist of a split, say what it holds and what it leaves open."""
+    assert recipe.splits is not None
+    folders = {case.name: case.sources[0].parent.name if case.sources else "" for case in dataset.cases}
+    sections = recipe.splits.sections(lists, folders)
+    try:
+        write_datalist(path, sections)
+    except InputError as error:
+        print(f"medfs: {error}", file=sys.stderr)
+        return ExitCode.SOME_FAILED
+    print(f"{path}: {', '.join(f'{len(cases)} {part}' for part, cases in sections.items())}", file=sys.stderr)
+    if not sections["validation"] and recipe.splits.without_validation:
+        print(recipe.splits.without_validation, file=sys.stderr)
+    return ExitCode.OK
 
 
 def _terminated(number: int, frame: object) -> NoReturn:

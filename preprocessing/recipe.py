@@ -10,6 +10,7 @@ from medfs.errors import InputError
 from medfs.io import Volume
 from medfs.io.folds import PublishedFolds as PublishedFolds
 from medfs.io.names import safe_name
+from preprocessing.splits import PublishedSplits
 from preprocessing.steps import Step
 
 
@@ -72,6 +73,7 @@ class Recipe:
             Other stored values, apart from 0, are an error: ids never depend on which organs a scan shows.
         ignored: a label id that means "not annotated", if there is one.
         folds: the published ones; None for folds by patient.
+        splits: those of semi-supervised papers, for ``--split``; None where there are none.
         pictures: whether cases are pictures, volumes of one slice, from which no supervoxels are cut.
     """
 
@@ -82,6 +84,7 @@ class Recipe:
     codes: Mapping[range, int] = field(default_factory=dict)
     ignored: int | None = None
     folds: PublishedFolds | None = None
+    splits: PublishedSplits | None = None
     pictures: bool = False
 
     def has_published_sizes(self) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from preprocessing.command import main
 from preprocessing.recipe import RawDataset, Recipe, label_names
+from preprocessing.splits import PublishedSplits
 from preprocessing.steps import Step, resample_steps
 from preprocessing.volumes import folder_of, numbered, paired
 
@@ -32,6 +33,7 @@ RECIPE = Recipe(
         Step("CanonicalOrientationd", ("image", "label"), {"codes": "RAS"}),
         *resample_steps(spacing_mm=(1.5, 1.5, 2.0)),
     ),
+    splits=PublishedSplits("synapse"),
 )
 
 if __name__ == "__main__":
