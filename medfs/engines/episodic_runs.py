@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,12 +24,15 @@ from medfs.fewshot import (
     FewShotSegmentor,
     NetworkSegmenter,
     SupportedSegmentor,
+    VolumeSegmenter,
     find_objects,
     prepare_case,
     save_segmentor,
 )
 from medfs.fewshot.positions import organ_slices
 from medfs.fewshot.protocol import protocol_rows, summarise_rule
+from medfs.fewshot.rules import WholeSupport, WholeSupportInRange
+from medfs.fewshot.segmenters import ScanSegmenter
 from medfs.fewshot.storage import described_part
 from medfs.io import atomic_path, find_cases, make_folder
 from medfs.io.folds import PublishedFolds, Support
@@ -113,6 +117,8 @@ def evaluate_fold(
 ) -> list[FewShotScore]:
     """Test a network on a fold under every rule of the protocol, and write ``scores.csv`` and a summary of each rule.
 
+    A network for volumes is tested under the rules for volumes, whatever those of the protocol are.
+
     Raises:
         UsageError: a case of the fold is missing or has no label map.
         StorageError: the tables cannot be written.
@@ -120,7 +126,13 @@ def evaluate_fold(
     tested = protocol.folds.named()[fold] if fold < len(protocol.folds.members) else []
     cases = [case for case in find_cases(dataset_dir) if case.label is not None and case.name in tested]
     prepared = [prepare_case(case, case.label, cache_dir) for case in cases if case.label is not None]
-    scores = protocol.evaluate(NetworkSegmenter(segmentor, size=size, device=device), prepared, fold)
+    segmenter: ScanSegmenter
+    if segmentor.encoder.spatial_dims == 3:
+        protocol = replace(protocol, rules=(WholeSupport(), WholeSupportInRange()))
+        segmenter = VolumeSegmenter(segmentor, size=size, device=device)
+    else:
+        segmenter = NetworkSegmenter(segmentor, size=size, device=device)
+    scores = protocol.evaluate(segmenter, prepared, fold)
     write_protocol_scores(scores, output_dir)
     return scores
 
@@ -153,7 +165,7 @@ def supported_network(
     support_labels: str | None,
     organs: int,
 ) -> SupportedSegmentor:
-    """A network with the middle slice of each organ of a labelled scan as its supports.
+    """A network with the middle slice of each organ of a labelled scan as its supports; for volumes, the whole scan.
 
     Args:
         segmentor: the network, with its weights.
@@ -173,6 +185,9 @@ def supported_network(
     shown = [organ_slices(mask.numpy()) for mask in masks]
     if missing := [value for value, slices in enumerate(shown, start=1) if not len(slices)]:
         raise UsageError(f"{support_labels}: no slice shows the label values {missing}; expected every organ")
+    if segmentor.encoder.spatial_dims == 3:
+        volumes = image.expand(organs, 1, 1, *image.shape)
+        return segmentor.eval().for_supports(volumes, torch.stack(masks)[:, None])
     middle = [int(slices[len(slices) // 2]) for slices in shown]
     pictures = torch.stack([image[place] for place in middle])[:, None, None]
     return segmentor.eval().for_supports(
