@@ -229,9 +229,7 @@ def table(experiment: Experiment, results: dict[str, list[FewShotScore]]) -> lis
 
 
 def _hd95(metrics) -> str:
-    """Of the queries in which anything was found; how many, if not all."""
-    statistic = metrics["hd95_mm"]
-    return f"{statistic.mean:.1f}"
+    return f"{metrics['hd95_mm'].mean:.1f}"
 
 
 def compare(options: argparse.Namespace) -> list[str]:
@@ -243,8 +241,8 @@ def compare(options: argparse.Namespace) -> list[str]:
     source = "DATA " if options.what == "hippocampus" else ""
     chosen = f" --cohort {options.cohort}" if options.what == "phantom" else ""
     command = (
-        f"python -m benchmarks.volumes_few_shot {options.what} {source}-o OUT --heads {' '.join(options.heads)} --steps "
-        f"{options.steps} --objects {options.objects} --rate {options.rate:g} --seed {options.seed}{chosen}"
+        f"python -m benchmarks.volumes_few_shot {options.what} {source}-o OUT --heads {' '.join(options.heads)} "
+        f"--steps {options.steps} --objects {options.objects} --rate {options.rate:g} --seed {options.seed}{chosen}"
     )
     support, queries = experiment.tested[-1].name, [case.name for case in experiment.tested[:-1]]
     return [
@@ -266,8 +264,9 @@ def memory(options: argparse.Namespace) -> list[str]:
         say(lines[-1])
     about = (
         "One support and one query of 36 x 256 x 256 voxels of 7.7 x 1.25 x 1.25 mm, an organ of 162,000 voxels, "
-        "forward pass on one thread: ResNet-18 in 3D of 16 channels, strides by spacing, heads of 128 channels. Made by "
-        f"`python -m benchmarks.volumes_few_shot memory --heads {' '.join(options.heads)}`, torch {torch.__version__}."
+        "forward pass on one thread: ResNet-18 in 3D of 16 channels, strides by spacing, heads of 128 channels. "
+        f"Made by `python -m benchmarks.volumes_few_shot memory --heads {' '.join(options.heads)}`, "
+        f"torch {torch.__version__}."
     )
     return [about, "", *lines]
 

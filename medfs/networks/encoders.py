@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -172,7 +172,7 @@ class _Grid:
         size = tuple(1 if flat else kernel for flat in self.flat)
         rate = tuple(rate if n > 1 else 1 for rate, n in zip(self.dilation, size, strict=True))
         padding = tuple(r * (n // 2) for r, n in zip(rate, size, strict=True))
-        layer = _CONVOLUTION[len(size)]
+        layer: Any = _CONVOLUTION[len(size)]
         return layer(channels, width, size, stride=self.stride, padding=padding, dilation=rate, bias=False)
 
     def pooling(self, kernel: int) -> nn.Module:
