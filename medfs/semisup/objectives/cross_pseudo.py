@@ -10,6 +10,8 @@ from medfs.networks.text_head import TextConditionedHead
 from medfs.semisup.objectives.base import Batch, SemiSupervisedObjective
 from medfs.semisup.teacher import MeanTeacher, sigmoid_ramp
 
+_CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
 
 @torch.no_grad()
 def second_student(network: nn.Module) -> nn.Module:
@@ -25,7 +27,7 @@ def second_student(network: nn.Module) -> nn.Module:
     heads = [module for module in partner.modules() if isinstance(module, TextConditionedHead)]
     kept = {id(part) for head in heads for part in head.modules()}
     for module in partner.modules():
-        if isinstance(module, nn.modules.conv._ConvNd) and id(module) not in kept:
+        if isinstance(module, _CONVOLUTIONS) and id(module) not in kept:
             nn.init.xavier_normal_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
