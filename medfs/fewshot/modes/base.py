@@ -158,6 +158,6 @@ def require_positive(mode: Any) -> None:
     """
     for field in fields(mode):
         value = getattr(mode, field.name)
-        for number in value if isinstance(value, tuple) else (value,):
+        for number in value if isinstance(value, tuple | list) else (value,):
             if number is not None and (not isinstance(number, int) or number < 1):
                 raise UsageError(f"{type(mode).__name__}: {field.name} {value}; expected whole numbers above 0")
