@@ -62,6 +62,10 @@ def fewshot(
             help="With several supports, also write how far each of them alone agrees with the result.",
         ),
     ] = True,
+    body: Annotated[
+        bool | None,
+        typer.Option("--body/--no-body", help="Look within the body only; told from the supports if not given."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     slicer: Annotated[bool, typer.Option("--slicer", help="Also write .seg.nrrd for 3D Slicer.")] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Also write a PNG of three planes.")] = False,
@@ -105,6 +109,7 @@ def fewshot(
         "size": size,
         "modality": modality.value,
         "calibrate": calibrate or checkpoint is None,
+        "body": body,
     }
     segmentor = _segmentor(checkpoint, head, console)
     parameters = options | {"labels": list(label_set.names)} | _hashes(supports, checkpoint, head)

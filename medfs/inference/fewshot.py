@@ -4,9 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
+from monai.data import MetaTensor
 from torch import Tensor
 
 from medfs.anatomy import LabelSet
+from medfs.body_mask import body_mask
 from medfs.errors import UsageError
 from medfs.fewshot import FewShotSegmentor, head_classes
 from medfs.inference.agreement import agreement_percent
@@ -19,6 +21,7 @@ from medfs.metrics import OrganScore, score_case
 from medfs.networks import ResNetEncoder
 
 _UNTRAINED_DEPTH = 18
+_LABELLED_INSIDE = 0.999  # share of labelled voxels; a few on the skin do not count
 
 UNTRAINED = (
     "no --checkpoint: the network is untrained. Its random features follow edges and brightness, not anatomy; "
@@ -44,6 +47,8 @@ class FewShotSegmenter:
         device: where to compute.
         calibrate: set the decision of each organ on the supports themselves, see :mod:`medfs.inference.calibration`.
         alone: ask each support alone as well, for :meth:`with_agreement`; matters with two supports or more.
+        body: look for organs within :func:`medfs.body_mask.body_mask` alone, not in air. None does so if the masks of
+            the supports hold all that is labelled there, which they do not where scans are cropped inside the body.
 
     Raises:
         UsageError: a label has no meaning, or a wanted organ is shown by no support.
@@ -61,22 +66,23 @@ class FewShotSegmenter:
         device: torch.device | str = "cpu",
         calibrate: bool = False,
         alone: bool = False,
+        body: bool | None = None,
     ) -> None:
         self.label_set = label_set
         self.grid = WorkingGrid(supports[0].image, size=size, modality=modality)
         self.values = _wanted(supports, label_set, organs)
         self.shows = {value: [bool((scan.labels.array == value).any()) for scan in supports] for value in self.values}
-        working = [
-            WorkingScan(self.grid.image(scan.image).as_subclass(Tensor), self.grid.labels(scan.labels).numpy()[:, 0])
-            for scan in supports
-        ]
+        images = [self.grid.image(scan.image) for scan in supports]
+        labels = [self.grid.labels(scan.labels).numpy()[:, 0] for scan in supports]
+        self.body = _holds(images, labels) if body is None else body
+        working = [WorkingScan(image.as_subclass(Tensor), each) for image, each in zip(images, labels, strict=True)]
         self.groups = [range(len(supports))]
         if alone and len(supports) > 1:
             self.groups += [range(index, index + 1) for index in range(len(supports))]
         self.odds: OrganOdds = SliceOdds(segmentor.to(device).eval(), working, self.values, self.groups, device)
         self.offsets = torch.zeros(len(self.groups), len(self.values))
         if calibrate:
-            self.offsets = self._calibrated(working)
+            self.offsets = self._calibrated(images, labels)
 
     def __call__(self, volume: Volume) -> np.ndarray:
         """Labels (X, Y, Z) of a scan on its own grid."""
@@ -97,26 +103,28 @@ class FewShotSegmenter:
         """Labels by the first groups of supports."""
         image = self.grid.image(volume)
         affine = np.asarray(image.affine, np.float64)
-        scores = self._scores(image.as_subclass(Tensor), groups)
-        places = labels_of_blocks(scores, len(image), affine, volume.array.shape, volume.affine)
+        places = labels_of_blocks(self._scores(image, groups), len(image), affine, volume.array.shape, volume.affine)
         values = np.asarray([0, *self.values], np.uint8)
         return [values[place] for place in places]
 
-    def _scores(self, image: Tensor, groups: int) -> Iterator[tuple[range, Tensor]]:
+    def _scores(self, image: MetaTensor, groups: int) -> Iterator[tuple[range, Tensor]]:
         """Blocks of slices with probabilities (G, 1 + N, n, Y, X), background first."""
-        for block, odds in self.odds.blocks(image, groups):
+        for block, odds in self._odds(image, groups):
             foreground = (odds - self.offsets[:groups, :, None, None, None]).sigmoid()
             yield block, torch.cat([1 - foreground.amax(dim=1, keepdim=True), foreground], dim=1)
 
-    def _calibrated(self, supports: Sequence[WorkingScan]) -> Tensor:
+    def _odds(self, image: MetaTensor, groups: int) -> Iterator[tuple[range, Tensor]]:
+        """Blocks of slices with log odds (G, N, n, Y, X), minus infinity where no organ is looked for."""
+        body = torch.from_numpy(_body(image)) if self.body else None
+        for block, odds in self.odds.blocks(image.as_subclass(Tensor), groups):
+            yield block, odds if body is None else odds.masked_fill(~body[block.start : block.stop], -torch.inf)
+
+    def _calibrated(self, images: Sequence[MetaTensor], labels: Sequence[np.ndarray]) -> Tensor:
         """The offset (G, N) of each organ by each group: that with the highest Dice on the group's own supports."""
         offsets = torch.zeros(len(self.groups), len(self.values))
-        odds = [
-            torch.cat([block for _, block in self.odds.blocks(support.image, len(self.groups))], dim=2)
-            for support in supports
-        ]
+        odds = [torch.cat([block for _, block in self._odds(image, len(self.groups))], dim=2) for image in images]
         for number, group in enumerate(self.groups):
-            truths = [supports[index].labels for index in group]
+            truths = [labels[index] for index in group]
             for organ, value in enumerate(self.values):
                 scores = np.concatenate([odds[index][number, organ].numpy().ravel() for index in group])
                 truth = np.concatenate([each.ravel() == value for each in truths])
@@ -162,6 +170,17 @@ def untrained_segmentor(head: str = "dmap", seed: int = 0) -> FewShotSegmentor:
         torch.manual_seed(seed)
         encoder = ResNetEncoder(_UNTRAINED_DEPTH)
         return FewShotSegmentor(encoder, known[head.lower().removesuffix("head")](encoder.out_channels)).eval()
+
+
+def _body(image: MetaTensor) -> np.ndarray:
+    """The body (Z, Y, X) on slices (Z, 1, Y, X)."""
+    spacing_mm = np.linalg.norm(np.asarray(image.affine)[:3, :3], axis=0)
+    return body_mask(image.numpy()[:, 0].transpose(2, 1, 0), spacing_mm=list(spacing_mm)).transpose(2, 1, 0)
+
+
+def _holds(images: Sequence[MetaTensor], labels: Sequence[np.ndarray]) -> bool:
+    """Whether the body of each scan holds what is labelled there."""
+    return all(_body(image)[label > 0].mean() > _LABELLED_INSIDE for image, label in zip(images, labels, strict=True))
 
 
 def _wanted(supports: Sequence[LabelledScan], label_set: LabelSet, organs: Sequence[str] | None) -> list[int]:

@@ -130,3 +130,27 @@ def test_a_query_is_encoded_once_for_all_and_a_few_slices_at_a_time():
     segmenter.with_agreement(scan(spacing_mm=(4.0, 4.0, 8.0)).image)
     assert max(encoder.seen) <= 8
     assert sum(encoder.seen) <= 30
+
+
+def _in_a_body(scan: LabelledScan, lamp: bool = False) -> LabelledScan:
+    """The boxes in tissue with air around it, and a lamp as bright as the liver in the air."""
+    image = scan.image.array.copy()
+    inside = np.zeros(image.shape, bool)
+    inside[3:-3, 9:-3] = True
+    image[inside & (image == 0)] = 30.0
+    if lamp:
+        image[10:20, :3, 10:25] = BRIGHTNESS[1]
+    return LabelledScan(Volume.from_array(image, scan.image.affine), scan.labels)
+
+
+@pytest.mark.parametrize(("body", "found_in_air"), [(None, False), (True, False), (False, True)])
+def test_air_is_not_searched_where_the_supports_have_a_body_around_their_organs(body, found_in_air):
+    support, query = _in_a_body(scan()), _in_a_body(scan(shift_mm=4.0), lamp=True)
+    found = FewShotSegmenter(segmentor(), [support], LABELS, size=64, body=body)(query.image)
+    assert bool(found[:, :3].any()) is found_in_air
+    assert dice(found[:, 3:], query.labels.array[:, 3:], 1) > 0.9
+
+
+def test_supports_whose_organs_do_not_lie_in_one_body_are_no_reason_to_search_in_one():
+    assert FewShotSegmenter(segmentor(), [_in_a_body(scan())], LABELS, size=64).body
+    assert not FewShotSegmenter(segmentor(), [scan()], LABELS, size=64).body
