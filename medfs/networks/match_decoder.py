@@ -7,21 +7,39 @@ from medfs.networks.reductions import PointwiseConv
 
 
 class PlaneConv(nn.Conv2d):
-    """A 3x3 convolution without bias over the last two axes; of a volume, in each of its slices.
+    """A convolution of odd kernels over the last two axes; of a volume, in each of its slices.
+
+    Without stride the grid stays.
 
     Args:
         in_channels: of the features.
         out_channels: of the result.
+        kernel: its side.
+        stride: along both axes.
+        dilation: likewise.
+        bias: whether there is one.
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, kernel_size=3, padding=1, bias=False)
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int = 3,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        bias: bool = False,
+    ) -> None:
+        padding = dilation * (kernel // 2)
+        super().__init__(in_channels, out_channels, kernel, stride, padding, dilation, bias=bias)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, *S) to (B, C', *S)."""
+        """(B, C, *S) to (B, C', *S')."""
         if features.ndim == 4:
             return super().forward(features)
-        return F.conv3d(features, self.weight[:, :, None], padding=(0, 1, 1))
+        step, pad, rate = self.stride[0], self.dilation[0] * (self.kernel_size[0] // 2), self.dilation[0]
+        weight = self.weight[:, :, None]
+        return F.conv3d(features, weight, self.bias, (1, step, step), (0, pad, pad), (1, rate, rate))
 
 
 class MatchDecoder(nn.Module):
