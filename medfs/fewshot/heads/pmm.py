@@ -90,13 +90,7 @@ class PMMHead(EpisodeHead):
             (features * weight * counts).unflatten(0, shots).flatten(3).permute(0, 1, 3, 2).flatten(1, 2)
             for weight in (share, 1 - share)
         ]
-        options = {"steps": self.steps, "concentration": self.concentration}
-        return tuple(
-            Prototypes(
-                *(mixture_directions(values, self.get_buffer(f"initial_{place}"), **options) for values in classes)
-            )
-            for place in range(len(self.mixtures))
-        )
+        return tuple(Prototypes(*(self._directions(each, n) for each in classes)) for n in range(len(self.mixtures)))
 
     def match(self, query: Features, support: Features, mask: Tensor, prototypes: tuple[Prototypes, ...]) -> Prediction:
         """The query decoded, round by round; the last one counts.
