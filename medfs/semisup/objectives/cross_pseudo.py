@@ -93,6 +93,6 @@ class CrossPseudoObjective(SemiSupervisedObjective):
         for name, own, other in (("", first, second), ("partner_", second, first)):
             terms[f"{name}dice"] = self.dice(own[:known], label)
             terms[f"{name}cross_entropy"] = self.cross_entropy(own[:known], label)
-            terms[f"{name}consistency"] = weight * self.pseudo(own, other.detach().argmax(1))
-        self.observed["agreement"] = (first.detach().argmax(1) == second.detach().argmax(1)).float().mean()
+            terms[f"{name}consistency"] = weight * self.pseudo(own, other.argmax(1))
+        self.observed["agreement"] = (first.argmax(1) == second.argmax(1)).float().mean()
         return terms

@@ -166,7 +166,7 @@ class DHCObjective(SemiSupervisedObjective):
             ("partner_", second, first, self.distribution.weights.clone()),
         )
         for name, own, other, weights in roles:
-            pseudo = other.detach().argmax(1)
+            pseudo = other.argmax(1)
             agreement = weighted_dice(own, pseudo, weights) + weighted_cross_entropy(own, pseudo, weights)
             terms[f"{name}dice"] = weighted_dice(own[:known], label, weights)
             terms[f"{name}cross_entropy"] = weighted_cross_entropy(own[:known], label, weights)
