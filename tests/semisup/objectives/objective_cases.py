@@ -39,10 +39,11 @@ def any_network(dims=2, seed=0):
 
 def build(kind, network, dims=2, seed=0, **options):
     """An objective for a network; what its constructor asks for by the names of the seam is given."""
-    known = {"network": network, "patch_size": (SIZE,) * dims, "cubes": CUBES, "hidden_channels": 16}
+    sizes = {"patch_size": (SIZE,) * dims, "cubes": CUBES, "hidden_channels": 16, "frequency_steps": 2}
+    known = {"network": network, **sizes}
     wanted = {name for base in kind.__mro__ for name in inspect.signature(base.__init__).parameters}
     torch.manual_seed(seed)
-    return kind(**{name: value for name, value in known.items() if name in wanted}, **options)
+    return kind(**({name: value for name, value in known.items() if name in wanted} | options))
 
 
 def batches(dims=2, size=SIZE, labelled=2, unlabelled=2, seed=1):
