@@ -7,7 +7,8 @@
 `phantom` makes MR-like phantoms and cuts from each a block of 320 x 256 x 320 mm at a random place, so that organs do
 not lie where the support has them. `hippocampus` takes a folder of Task04 of the Medical Segmentation Decathlon. Both
 train every head for the same steps with the same settings and test it under the rules for volumes: one support of
-another patient, annotated throughout. Training draws episodes of two patients from their label maps (`--objects
+another patient, annotated throughout. A voxel is foreground above one half, as published, or above the level that
+suits the support best. Training draws episodes of two patients from their label maps (`--objects
 labels`), or of two blocks of one patient from supervoxels. `memory` measures the peak of one support and one query of
 36 x 256 x 256 voxels. What is done is kept in OUT and not done again.
 """
@@ -108,19 +109,19 @@ class Experiment:
         folds = PublishedFolds(names, (tuple(range(len(names))),))
         return FewShotProtocol(folds, self.organs, rules=RULES, seed=self.options.seed)
 
-    def rows(self, head: str, steps: int) -> list[FewShotScore]:
+    def rows(self, head: str, steps: int, level: float | None = 0.5) -> list[FewShotScore]:
         """Scores of a head after so many steps; of the copied mask, if there is no head."""
         folder = self.output / f"{head or 'copy'}_{steps}_{self.options.objects}_seed{self.options.seed}"
-        done = folder / "scores.json"
+        done = folder / ("scores.json" if level else "scores_level_of_support.json")
         if not done.exists():
             cases = [prepare_case(case, case.label, self.output / "cache") for case in self.tested]
-            segmenter = VolumeSegmenter(self.trained(head, steps, folder)) if head else CopySegmenter()
+            segmenter = VolumeSegmenter(self.trained(head, steps, folder), level=level) if head else CopySegmenter()
             found = self.protocol.evaluate(segmenter, cases, 0)
             make_folder(folder)
             with atomic_path(done) as temporary:
                 temporary.write_text(json.dumps([asdict(row) for row in found]))
         rows = [_row(content) for content in json.loads(done.read_text())]
-        say(f"{folder.name}: Dice {summarise_rule(rows, RULES[0].name).overall['dice'].mean:.3f}")
+        say(f"{folder.name}, {done.stem}: Dice {summarise_rule(rows, RULES[0].name).overall['dice'].mean:.3f}")
         return rows
 
     def trained(self, head: str, steps: int, folder: Path) -> FewShotSegmentor:
@@ -238,6 +239,7 @@ def compare(options: argparse.Namespace) -> list[str]:
     for head in options.heads:
         results[f"{head}, not trained"] = experiment.rows(head, 0)
         results[f"{head}, {options.steps} steps"] = experiment.rows(head, options.steps)
+        results[f"{head}, {options.steps} steps, level of the support"] = experiment.rows(head, options.steps, None)
     source = "DATA " if options.what == "hippocampus" else ""
     chosen = f" --cohort {options.cohort}" if options.what == "phantom" else ""
     command = (

@@ -15,7 +15,7 @@ from medfs.fewshot import FewShotProtocol, FewShotSegmentor, VolumeMatcher, Volu
 from medfs.fewshot.heads import ADNetHead, DMAPHead, QNetHead
 from medfs.fewshot.modes import AcrossPatients
 from medfs.fewshot.rules import EP1, WholeSupport, WholeSupportInRange
-from medfs.fewshot.volumes import surroundings, window_size
+from medfs.fewshot.volumes import best_level, surroundings, window_size
 from medfs.io.folds import PublishedFolds
 from medfs.networks import ResNetEncoder
 from medfs.types import Episode
@@ -235,3 +235,36 @@ def test_a_real_encoder_with_positions_sees_them_in_windows(cases):
     encoder.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0][0, 1:, 0, 0, 0].tolist()))
     matcher.foreground(image, organs)
     assert [round(place[1], 3) for place in seen] == [round(1 / 24 - 1 + start / 12, 3) for start in (0, 6, 12)]
+
+
+@given(st.integers(0, 2**32), st.integers(2, 60))
+def test_the_level_of_the_support_is_as_good_as_any(seed, count):
+    random = np.random.default_rng(seed)
+    probability, mask = random.random(count).round(2), random.random(count) < 0.3
+    mask[0] = True
+
+    def dice(found):
+        return 2 * (found & mask).sum() / (found.sum() + mask.sum())
+
+    tried = np.quantile(probability[mask], np.linspace(0, 0.9, 91), method="lower")
+    best = max(dice(probability >= level) for level in tried)
+    assert dice(probability > best_level(probability, mask)) == pytest.approx(best)
+
+
+def test_a_level_is_given_or_set_on_the_support_alone(cases):
+    (image, labels), query = cases[0].open(), cases[1].open()[0]
+    mask = labels == SPLEEN
+    guide = WholeSupport().guide(mask, len(query), None)
+    found = []
+    for level in (0.2, None, 0.8):
+        segmenter = VolumeSegmenter(network(), level=level)
+        segmenter.segment(segmenter.prepare(query[:, ::-1]), image, mask, guide)  # another query leaves no trace
+        found.append(segmenter.segment(segmenter.prepare(query), image, mask, guide))
+    assert not (found[2] & ~found[0]).any()
+    matcher = VolumeMatcher(network())
+    organs = matcher.supports([torch.from_numpy(image.copy())[None]], {1: [torch.from_numpy(mask)]})
+    own = matcher.foreground(torch.from_numpy(image.copy())[None], list(organs.values()))[0].numpy()
+    of_query = matcher.foreground(torch.from_numpy(query.copy())[None], list(organs.values()))[0].numpy()
+    np.testing.assert_array_equal(found[1], of_query > best_level(own, mask))
+    with pytest.raises(UsageError, match="level 1; expected a probability"):
+        VolumeSegmenter(network(), level=1)
