@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from objective_cases import NAMES, batches, evaluated, plain_vnet
+from objective_cases import NAMES, SIZE, batches, evaluated, plain_vnet
 from torch import nn
 
 from medfs.losses import SoftDiceLoss, entropy_threshold
@@ -68,12 +68,12 @@ def test_the_teacher_is_asked_once_more_than_there_are_passes(passes):
 
 def test_terms_are_those_of_the_formula():
     student, (labelled, unlabelled) = plain_vnet(), batches()
-    mixed = torch.cat([certain(1, 24), torch.zeros(1, COUNT, 24, 24)])  # the second crop is uncertain everywhere
+    mixed = torch.cat([certain(1, SIZE), torch.zeros(1, COUNT, SIZE, SIZE)])  # the second crop is uncertain everywhere
     objective = UncertaintyMeanTeacherObjective(consistency_weight=0.4, consistency_ramp=0.8)
     terms = objective(student, Passes(mixed), labelled, unlabelled, 0.4, 0)
     image = torch.cat([labelled["image"], unlabelled["image"]])
     logits = student(image)
-    distance = (logits[2].softmax(0) - certain(1, 24)[0].softmax(0)).square().mean()
+    distance = (logits[2].softmax(0) - certain(1, SIZE)[0].softmax(0)).square().mean()
     torch.testing.assert_close(terms["consistency"], 0.4 * sigmoid_ramp(0.5) * distance)
     torch.testing.assert_close(terms["dice"], 0.5 * SoftDiceLoss()(logits[:2], labelled["label"]))
     expected = 0.5 * nn.functional.cross_entropy(logits[:2], labelled["label"][:, 0])
@@ -83,7 +83,7 @@ def test_terms_are_those_of_the_formula():
 
 def test_where_nothing_is_trusted_nothing_is_learnt():
     student, (labelled, unlabelled) = plain_vnet(), batches()
-    unsure = Passes(torch.zeros(2, COUNT, 24, 24))
+    unsure = Passes(torch.zeros(2, COUNT, SIZE, SIZE))
     terms = UncertaintyMeanTeacherObjective()(student, unsure, labelled, unlabelled, 1.0, 0)
     terms["consistency"].backward()
     assert terms["consistency"] == 0
@@ -98,7 +98,7 @@ def test_the_teacher_sees_noise_of_its_own_in_each_pass():
             seen.append(image)
             return torch.zeros(len(image), COUNT, *image.shape[2:])
 
-    image = torch.zeros(2, 1, 24, 24)
+    image = torch.zeros(2, 1, SIZE, SIZE)
     UncertaintyMeanTeacherObjective(passes=3, noise=0.2).target(Watching(), image, 0.5)
     assert all(0 < view.abs().max() <= 0.4 for view in seen)
     assert len({view.sum().item() for view in seen}) == 4
