@@ -6,30 +6,33 @@ SSL-ALPNet: the names accepted for it are those of ADNet, which has the same enc
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from medfs.errors import UsageError
-from medfs.fewshot.heads import ADNetHead, ALPHead, DMAPHead, EpisodeHead, HCPMHead, QNetHead
+from medfs.fewshot.heads import ADNetHead, ALPHead, DMAPHead, EpisodeHead, HCPMHead, PATNetHead, QNetHead
 from medfs.fewshot.segmentor import FewShotSegmentor
-from medfs.networks import ResNetEncoder
+from medfs.networks import ResNetBlocksEncoder, ResNetEncoder
 from medfs.networks.weights import load_exactly
+
+_RESNET = partial(ResNetEncoder, 101)
+_DEEPLAB = partial(ResNetEncoder, 101, dilate=(False, True, True))
 
 
 @dataclass(frozen=True)
 class _Published:
-    """A published network: its head, its names for the beginnings of ours, its dilation, its layers without use."""
+    """A published network: its head, its names for the beginnings of ours, its encoder, its layers without use."""
 
     head: Callable[[Sequence[int]], EpisodeHead]
     names: Mapping[str, str]
-    dilate: tuple[bool, ...] = (True, True, False)
+    encoder: Callable[[], nn.Module] = _RESNET
     unused: tuple[str, ...] = ()
 
 
 _ALPNET = {"head.reduce.": "encoder.localconv.", "encoder.": "encoder.backbone."}
 _ADNET = {"head.threshold": "t"} | _ALPNET
-_DEEPLAB_DILATION = (False, True, True)
 _DEEPLAB_UNUSED = ("encoder.asppconv.", "encoder.aspp_out.")
 _QNET = {
     "head.thresholds.shared.": "encoder.backbone.fc.",
@@ -59,13 +62,29 @@ _HCPMNET = {
     },
     "encoder.": "encoder.backbone.",
 }
+_CORRELATION_BLOCKS = {"squeeze.0": "4", "squeeze.1": "3", "squeeze.2": "2", "mix.0": "4to3", "mix.1": "3to2"}
+_HYPERCORRELATION = {
+    **{
+        f"head.decoder.{ours}.{place}.{part}.": f"hpn_learner.encoder_layer{theirs}.{place}.{name}."
+        for ours, theirs in _CORRELATION_BLOCKS.items()
+        for place in (0, 3, 6)
+        for part, name in (("over_query", "conv1"), ("over_support", "conv2"))
+    },
+    **{f"head.decoder.{ours}.": f"hpn_learner.encoder_layer{theirs}." for ours, theirs in _CORRELATION_BLOCKS.items()},
+    "head.decoder.decode.": "hpn_learner.decoder1.",
+    "head.decoder.decide.": "hpn_learner.decoder2.",
+    "encoder.": "backbone.",
+}
+_PATNET = {f"head.anchors.{n}": f"reference_layer{n + 1}.weight" for n in range(3)} | _HYPERCORRELATION
+_ANCHOR_BIASES = tuple(f"reference_layer{n}.bias" for n in range(1, 7))
 
 
 _METHODS = {
-    "adnet": _Published(ADNetHead, _ADNET, _DEEPLAB_DILATION, _DEEPLAB_UNUSED),
-    "alpnet": _Published(ALPHead, _ALPNET, _DEEPLAB_DILATION, _DEEPLAB_UNUSED),
+    "adnet": _Published(ADNetHead, _ADNET, _DEEPLAB, _DEEPLAB_UNUSED),
+    "alpnet": _Published(ALPHead, _ALPNET, _DEEPLAB, _DEEPLAB_UNUSED),
     "dmap": _Published(DMAPHead, _DMAP),
     "hcpmnet": _Published(HCPMHead, _HCPMNET),
+    "patnet": _Published(PATNetHead, _PATNET, ResNetBlocksEncoder, ("backbone.fc.", *_ANCHOR_BIASES)),
     "qnet": _Published(QNetHead, _QNET),
 }
 
@@ -74,7 +93,7 @@ def published_methods() -> tuple[str, ...]:
     """Methods whose checkpoints can be loaded.
 
     >>> published_methods()
-    ('adnet', 'alpnet', 'dmap', 'hcpmnet', 'qnet')
+    ('adnet', 'alpnet', 'dmap', 'hcpmnet', 'patnet', 'qnet')
     """
     return tuple(_METHODS)
 
@@ -86,8 +105,8 @@ def published_segmentor(method: str) -> FewShotSegmentor:
         UsageError: no such method.
     """
     entry = _entry(method)
-    encoder = ResNetEncoder(101, dilate=entry.dilate)
-    return FewShotSegmentor(encoder, entry.head(encoder.out_channels))
+    encoder = entry.encoder()
+    return FewShotSegmentor(encoder, entry.head(encoder.out_channels))  # type: ignore[arg-type]
 
 
 def published_name(ours: str, method: str) -> str:

@@ -13,10 +13,11 @@ from medfs.errors import InputError, UsageError, root_cause
 from medfs.fewshot import heads
 from medfs.fewshot.segmentor import FewShotSegmentor
 from medfs.io import atomic_path, make_folder
-from medfs.networks import ResNetEncoder
+from medfs.networks import ResNetBlocksEncoder, ResNetEncoder
 from medfs.networks.weights import load_exactly, read_weights
 
 _METADATA_KEY = "medfs_fewshot"
+_ENCODERS = {encoder.__name__: encoder for encoder in (ResNetEncoder, ResNetBlocksEncoder)}
 
 
 def head_classes() -> dict[str, type[heads.EpisodeHead]]:
@@ -60,7 +61,7 @@ def load_segmentor(path: str | Path) -> FewShotSegmentor:
         raise InputError(f"{path}: does not say which network it belongs to; {_REMEDY}")
     try:
         parts = json.loads(described)
-        encoder = _built(parts["encoder"], {"ResNetEncoder": ResNetEncoder})
+        encoder = _built(parts["encoder"], _ENCODERS)
         segmentor = FewShotSegmentor(encoder, _built(parts["head"], head_classes()))
     except (KeyError, TypeError, ValueError, UsageError) as error:
         raise InputError(f"{path}: describes no network of this medfs ({root_cause(error)}); {_REMEDY}") from error
@@ -78,7 +79,7 @@ def described_part(module: nn.Module) -> dict[str, Any]:
         UsageError: the part is none of medfs.
     """
     name = type(module).__name__
-    if {"ResNetEncoder": ResNetEncoder, **head_classes()}.get(name) is not type(module):
+    if {**_ENCODERS, **head_classes()}.get(name) is not type(module):
         raise UsageError(f"{name}: not a part of medfs; a file cannot name it")
     arguments = {key: getattr(module, key) for key in inspect.signature(type(module)).parameters}
     return {"name": name, "arguments": arguments}

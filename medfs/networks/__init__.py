@@ -1,5 +1,6 @@
 """Networks: building blocks that return features or logits and know nothing of how they are trained."""
 
+from medfs.networks.block_features import ResNetBlocksEncoder as ResNetBlocksEncoder
 from medfs.networks.cube_location import CubeLocationClassifier as CubeLocationClassifier
 from medfs.networks.encoders import ResNetEncoder as ResNetEncoder
 from medfs.networks.initialisation import initialise_from_text as initialise_from_text

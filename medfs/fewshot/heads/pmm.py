@@ -86,11 +86,12 @@ class PMMHead(EpisodeHead):
         features = self._reduced(tuple(stage.flatten(0, 1) for stage in support))
         share = resize(mask.flatten(0, 1)[:, None].float(), features.shape[2:])
         counts = shots_that_count(mask).flatten().view(-1, *[1] * (features.ndim - 1))
-        classes = [
+        foreground, background = (
             (features * weight * counts).unflatten(0, shots).flatten(3).permute(0, 1, 3, 2).flatten(1, 2)
             for weight in (share, 1 - share)
-        ]
-        return tuple(Prototypes(*(self._directions(each, n) for each in classes)) for n in range(len(self.mixtures)))
+        )
+        rounds = range(len(self.mixtures))
+        return tuple(Prototypes(self._directions(foreground, n), self._directions(background, n)) for n in rounds)
 
     def match(self, query: Features, support: Features, mask: Tensor, prototypes: tuple[Prototypes, ...]) -> Prediction:
         """The query decoded, round by round; the last one counts.

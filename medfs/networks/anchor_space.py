@@ -1,0 +1,63 @@
+"""The transformation that takes the prototypes of two classes to learned anchors, without its matrix.
+
+The paper multiplies features by ``pinv(prototypes) @ anchors``, a matrix of C x C. It has rank 2: features become two
+coordinates, those of the prototypes, and lengths and angles of what the matrix would give follow from two numbers a
+place and the angle of the anchors.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_COLLINEAR = 1e-7  # squared sine of the angle below which two prototypes count as one direction
+_SMALLEST = 1e-6
+
+
+def dual_directions(prototypes: Tensor) -> Tensor:
+    """The transposed pseudo-inverse of the directions of two prototypes.
+
+    Found by projection, in single precision as exact as a pseudo-inverse in double. Of two equal directions each gives
+    half; of a zero prototype nothing.
+
+    Args:
+        prototypes: (B, 2, C), of any length.
+
+    Returns:
+        (B, 2, C).
+
+    >>> dual_directions(torch.tensor([[[3.0, 0.0], [1.0, 1.0]]])).round(decimals=4).tolist()
+    [[[1.0, -1.0], [0.0, 1.4142]]]
+    """
+    unit = F.normalize(prototypes, dim=2, eps=_SMALLEST)
+    other = unit.flip(dims=(1,))
+    across = unit - (unit * other).sum(dim=2, keepdim=True) * other
+    square = across.square().sum(dim=2, keepdim=True)
+    collinear = (square < _COLLINEAR) & (unit.square().sum(dim=2, keepdim=True) > 0.5)
+    return torch.where(collinear, unit / 2, across / square.clamp(min=_COLLINEAR))
+
+
+def anchor_coordinates(features: Tensor, prototypes: Tensor, anchors: Tensor) -> Tensor:
+    """Features after the transformation, in an orthonormal basis of the plane that the anchors span.
+
+    Lengths and angles are those of the C-dimensional result.
+
+    Args:
+        features: (B, C, *S).
+        prototypes: (B, 2, C), background and foreground.
+        anchors: (2, C) or (B, 2, C), of any length.
+
+    Returns:
+        (B, 2, *S).
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        weights = torch.einsum("bpc,bc...->bp...", dual_directions(prototypes.float()), features.float())
+        first, second = unit_anchors(anchors).unbind(dim=-2)
+        cosine = (first * second).sum(dim=-1).reshape(-1, *[1] * (features.ndim - 2))
+        sine = (1 - cosine.square()).clamp(min=_SMALLEST).sqrt()
+        return torch.stack([weights[:, 0] + cosine * weights[:, 1], sine * weights[:, 1]], dim=1)
+
+
+def unit_anchors(anchors: Tensor) -> Tensor:
+    """Anchors (..., C) divided by their length."""
+    anchors = anchors.float()
+    return anchors / (anchors.norm(dim=-1, keepdim=True) + _SMALLEST)
