@@ -1,17 +1,9 @@
 """``medfs train``: a friendly door to ``train.json`` of a bundle."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-
-
-class Objective(StrEnum):
-    """What is minimised."""
-
-    mean_teacher = "mean-teacher"
-    supervised = "supervised"
 
 
 def train(
@@ -26,7 +18,10 @@ def train(
     ] = None,
     validation: Annotated[int, typer.Option(help="Labelled cases held out to choose the checkpoint.")] = 2,
     test: Annotated[int, typer.Option(help="Labelled cases held out altogether.")] = 0,
-    objective: Annotated[Objective, typer.Option(help="What is minimised.")] = Objective.mean_teacher,
+    objective: Annotated[
+        str | None,
+        typer.Option(help="What is minimised: supervised, mean-teacher, ga, cps, tak, ...; mean-teacher if not given."),
+    ] = None,
     prior: Annotated[
         str,
         typer.Option(help="Texts of the classes: embedded, random, learnable, one-hot, or a file."),
@@ -34,6 +29,7 @@ def train(
     modality: Annotated[str | None, typer.Option(help="ct or mr; told from the scans if not given.")] = None,
     spacing_mm: Annotated[str | None, typer.Option(help="Working grid, e.g. 1.5,1.5,2; median if not given.")] = None,
     patch: Annotated[str | None, typer.Option(help="Crop in voxels, e.g. 96,96,64; planned if not given.")] = None,
+    cubes: Annotated[int | None, typer.Option(help="Cubes of a crop along each axis, for magicnet and tak.")] = None,
     filters: Annotated[int, typer.Option(help="Channels of the first stage.")] = 16,
     epochs: Annotated[int, typer.Option(help="Stretches between validations.")] = 40,
     epoch_length: Annotated[int, typer.Option(help="Steps of one epoch.")] = 250,
@@ -75,24 +71,37 @@ def train(
         "seed": seed,
         "workers": workers,
         "resume": resume,
-        **_choices(objective, prior, seed),
+        **({} if cubes is None else {"cubes": cubes}),
+        **_text_prior(prior, seed),
         **assignments(overrides or [], folder / "configs" / "train.json"),
     }
+    configs = ["train.json", *([] if objective is None else [_overlay(folder, objective)])]
     from medfs.engines.runs import run_bundle
     from medfs.inference.segmenter import pick_device
 
     if device != "auto":
         values["device"] = str(pick_device(device))
 
-    run_bundle(folder, ["train.json"], values)
+    run_bundle(folder, configs, values)
     typer.echo(f"{output}: trained; segment with: medfs segment SCANS -o OUT --bundle {output}")
 
 
-def _choices(objective: Objective, prior: str, seed: int) -> dict[str, Any]:
-    """Configuration of the objective and the prior where they are not the bundle's own."""
+def _overlay(bundle: Path, objective: str) -> str:
+    """The file that states an objective."""
+    import json
+
+    from medfs.errors import UsageError
+
+    files = {path.stem: path for path in sorted((bundle / "configs").glob("*.json")) if path.stem != "train"}
+    known = [name for name, path in files.items() if "objective" in json.loads(path.read_text())]
+    if objective.replace("-", "_") not in known:
+        raise UsageError(f"--objective {objective}: expected one of {', '.join(known).replace('_', '-')}")
+    return f"{objective.replace('-', '_')}.json"
+
+
+def _text_prior(prior: str, seed: int) -> dict[str, Any]:
+    """Configuration of the prior where it is not the bundle's own."""
     chosen: dict[str, Any] = {}
-    if objective is Objective.supervised:
-        chosen["objective"] = {"_target_": "medfs.semisup.objectives.SupervisedObjective"}
     names, embedded = "@label_set.names", "TextPrior.embedded(@label_set.names)"
     if prior in ("random", "learnable"):  # of the size and length of the embedded one, so that only meaning differs
         same = f"width={embedded}.width, row_norm={embedded}.row_norm"

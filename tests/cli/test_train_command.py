@@ -68,6 +68,20 @@ def test_every_value_is_one_that_the_bundle_knows(medfs, values, cohort, tmp_pat
     assert values[0][2].keys() <= config.keys()
 
 
+@pytest.mark.parametrize("name", ["supervised", "mean-teacher", "ua_mt", "magicnet-ga", "tak"])
+def test_an_objective_is_an_overlay_of_the_bundle(medfs, values, cohort, tmp_path, name):
+    code, _, err = medfs("train", cohort, "-o", tmp_path / "run", "--objective", name, "--cubes", "2")
+    assert code == ExitCode.OK, err
+    bundle, configs, found = values[0]
+    assert configs == ["train.json", f"{name.replace('-', '_')}.json"]
+    assert "objective" in json.loads((bundle / "configs" / configs[1]).read_text())
+    assert found["cubes"] == 2
+
+
+def test_an_unknown_objective_is_told_with_those_there_are(medfs, values, cohort, tmp_path):
+    fails(medfs("train", cohort, "-o", tmp_path / "run", "--objective", "train"), "expected one of cps, dhc, ga")
+
+
 @pytest.mark.parametrize("prior", ["embedded", "random", "learnable", "one-hot", "file"])
 def test_priors_are_built_as_named(medfs, values, cohort, tmp_path, prior):
     from monai.bundle import ConfigParser
