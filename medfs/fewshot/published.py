@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from medfs.errors import UsageError
-from medfs.fewshot.heads import ADNetHead, ALPHead, DMAPHead, EpisodeHead, HCPMHead, PATNetHead, QNetHead
+from medfs.fewshot.heads import ADNetHead, ALPHead, DMAPHead, DMTNetHead, EpisodeHead, HCPMHead, PATNetHead, QNetHead
 from medfs.fewshot.segmentor import FewShotSegmentor
 from medfs.networks import ResNetBlocksEncoder, ResNetEncoder
 from medfs.networks.weights import load_exactly
@@ -76,6 +76,7 @@ _HYPERCORRELATION = {
     "encoder.": "backbone.",
 }
 _PATNET = {f"head.anchors.{n}": f"reference_layer{n + 1}.weight" for n in range(3)} | _HYPERCORRELATION
+_DMTNET = {f"head.query_anchors.{n}": f"reference_layer{n + 4}.weight" for n in range(3)} | _PATNET
 _ANCHOR_BIASES = tuple(f"reference_layer{n}.bias" for n in range(1, 7))
 
 
@@ -83,6 +84,7 @@ _METHODS = {
     "adnet": _Published(ADNetHead, _ADNET, _DEEPLAB, _DEEPLAB_UNUSED),
     "alpnet": _Published(ALPHead, _ALPNET, _DEEPLAB, _DEEPLAB_UNUSED),
     "dmap": _Published(DMAPHead, _DMAP),
+    "dmtnet": _Published(DMTNetHead, _DMTNET, ResNetBlocksEncoder, ("backbone.fc.", *_ANCHOR_BIASES)),
     "hcpmnet": _Published(HCPMHead, _HCPMNET),
     "patnet": _Published(PATNetHead, _PATNET, ResNetBlocksEncoder, ("backbone.fc.", *_ANCHOR_BIASES)),
     "qnet": _Published(QNetHead, _QNET),
@@ -93,7 +95,7 @@ def published_methods() -> tuple[str, ...]:
     """Methods whose checkpoints can be loaded.
 
     >>> published_methods()
-    ('adnet', 'alpnet', 'dmap', 'hcpmnet', 'patnet', 'qnet')
+    ('adnet', 'alpnet', 'dmap', 'dmtnet', 'hcpmnet', 'patnet', 'qnet')
     """
     return tuple(_METHODS)
 

@@ -36,25 +36,37 @@ def dual_directions(prototypes: Tensor) -> Tensor:
     return torch.where(collinear, unit / 2, across / square.clamp(min=_COLLINEAR))
 
 
-def anchor_coordinates(features: Tensor, prototypes: Tensor, anchors: Tensor) -> Tensor:
-    """Features after the transformation, in an orthonormal basis of the plane that the anchors span.
-
-    Lengths and angles are those of the C-dimensional result.
+def prototype_weights(features: Tensor, prototypes: Tensor) -> Tensor:
+    """How much of each prototype's direction features are made of, as the pseudo-inverse says.
 
     Args:
         features: (B, C, *S).
-        prototypes: (B, 2, C), background and foreground.
-        anchors: (2, C) or (B, 2, C), of any length.
+        prototypes: (B, 2, C), of any length.
 
     Returns:
         (B, 2, *S).
     """
     with torch.autocast(features.device.type, enabled=False):
-        weights = torch.einsum("bpc,bc...->bp...", dual_directions(prototypes.float()), features.float())
-        first, second = unit_anchors(anchors).unbind(dim=-2)
-        cosine = (first * second).sum(dim=-1).reshape(-1, *[1] * (features.ndim - 2))
-        sine = (1 - cosine.square()).clamp(min=_SMALLEST).sqrt()
-        return torch.stack([weights[:, 0] + cosine * weights[:, 1], sine * weights[:, 1]], dim=1)
+        return torch.einsum("bpc,bc...->bp...", dual_directions(prototypes.float()), features.float())
+
+
+def anchor_coordinates(weights: Tensor, anchors: Tensor) -> Tensor:
+    """Sums of weighted anchors, in an orthonormal basis of the space that the anchors span.
+
+    Lengths and angles are those of the C-dimensional sums. Weights of fewer anchors than there are belong to the first.
+
+    Args:
+        weights: (B, P', *S).
+        anchors: (P, C) or (B, P, C), of any length; their directions count.
+
+    Returns:
+        (B, P', *S).
+    """
+    with torch.autocast(weights.device.type, enabled=False):
+        unit, used = unit_anchors(anchors), weights.shape[1]
+        gram = unit @ unit.mT + _SMALLEST * torch.eye(unit.shape[-2], device=unit.device)
+        basis = torch.linalg.cholesky(gram).expand(len(weights), -1, -1)[:, :used, :used]
+        return torch.einsum("bpr,bp...->br...", basis, weights.float())
 
 
 def unit_anchors(anchors: Tensor) -> Tensor:

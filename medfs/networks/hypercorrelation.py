@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medfs.errors import UsageError
@@ -94,7 +95,7 @@ class HypercorrelationDecoder(nn.Module):
         super().__init__()
         if not 1 <= len(in_channels) <= len(_KERNELS):
             raise UsageError(f"hypercorrelation: {len(in_channels)} levels; expected 1 to {len(_KERNELS)}")
-        width = _WIDTHS[-1]
+        width = self.mixed_channels = _WIDTHS[-1]
         self.squeeze = nn.ModuleList(
             _block((maps, *_WIDTHS), kernels, strides, spatial_dims)
             for maps, kernels, strides in zip(in_channels, _KERNELS, _SUPPORT_STRIDES, strict=False)
@@ -107,13 +108,21 @@ class HypercorrelationDecoder(nn.Module):
         self.decode = nn.Sequential(first, nn.ReLU(), second, nn.ReLU())
         self.decide = nn.Sequential(third, nn.ReLU(), last)
 
-    def forward(self, correlations: Sequence[Tensor]) -> Tensor:
-        """(B, maps, *Q, *S) at each level, coarse to fine, to (B, 2, *Q') on twice the places of the finest."""
-        mixed: Tensor | None = None
-        for level, each in enumerate(correlations):
-            squeezed = self.squeeze[level](each)
-            mixed = squeezed if mixed is None else self.mix[level - 1](squeezed + _on_grid(mixed, squeezed.shape[2:]))
-        assert mixed is not None
+    def forward(self, correlations: Sequence[Tensor], gains: Sequence[Tensor] = ()) -> Tensor:
+        """Decode the correlations of all levels.
+
+        Args:
+            correlations: (B, maps, *Q, *S) at each level, coarse to fine.
+            gains: (B, C), what episodes add to the weights of the last normalisation of each mixing; none if empty.
+
+        Returns:
+            (B, 2, *Q') on twice the places of the finest level.
+        """
+        mixed = self.squeeze[0](correlations[0])
+        for level, block in enumerate(self.mix):
+            squeezed = self.squeeze[level + 1](correlations[level + 1])
+            added = squeezed + _on_grid(mixed, squeezed.shape[2:])
+            mixed = _normalised_last(block, added, gains[level]) if gains else block(added)
         axes = (mixed.ndim - 2) // 2
         decoded = self.decode(mixed.flatten(2 + axes).mean(dim=-1))
         return self.decide(resize(decoded, [2 * length for length in decoded.shape[2:]])).float()
@@ -138,6 +147,17 @@ def _block(sizes: Sequence[int], kernels: Sequence[int], strides: Sequence[int],
 
 def _unit(features: Tensor) -> Tensor:
     return features / (features.norm(dim=1, keepdim=True) + _SMALLEST_LENGTH)
+
+
+def _normalised_last(block: nn.Module, given: Tensor, gain: Tensor) -> Tensor:
+    """A block whose last normalisation has other weights for each episode."""
+    *layers, norm, nonlinearity = block.children()
+    for layer in layers:
+        given = layer(given)
+    assert isinstance(norm, nn.GroupNorm)
+    return nonlinearity(
+        norm(given) + F.group_norm(given, norm.num_groups) * gain.view(*gain.shape, *[1] * (given.ndim - 2))
+    )
 
 
 def _over_query(layer: Callable[[Tensor], Tensor], correlation: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medfs.networks.anchor_space import anchor_coordinates, dual_directions, unit_anchors
+from medfs.networks.anchor_space import anchor_coordinates, dual_directions, prototype_weights, unit_anchors
 
 
 def random(*shape, seed=0):
@@ -45,12 +45,26 @@ def test_a_zero_prototype_has_no_part():
 def test_coordinates_keep_lengths_and_angles_of_the_transformed_features():
     features, prototypes, anchors = random(32, 20), random(2, 32, seed=1), random(2, 32, seed=2)
     wanted = transformed(features, prototypes, anchors)
-    found = anchor_coordinates(features[None, :, :, None], prototypes[None], anchors)[0, :, :, 0]
+    found = anchor_coordinates(prototype_weights(features[None], prototypes[None]), anchors)[0]
     np.testing.assert_allclose(found.T @ found, wanted.T @ wanted, rtol=1e-3, atol=1e-3)
 
 
 def test_prototypes_land_on_the_anchors():
     prototypes, anchors = torch.nn.functional.normalize(random(2, 32, seed=1), dim=1), random(2, 32, seed=2)
-    found = anchor_coordinates(prototypes.T[None, :, :, None], prototypes[None], anchors)[0, :, :, 0]
+    found = anchor_coordinates(prototype_weights(prototypes.T[None], prototypes[None]), anchors)[0]
     unit = unit_anchors(anchors)
     torch.testing.assert_close(found.T @ found, unit @ unit.T, rtol=1e-4, atol=1e-4)
+
+
+def test_weights_of_the_first_anchors_agree_with_weights_of_all():
+    anchors, weights = random(4, 32), random(1, 2, 6, seed=1)
+    found = anchor_coordinates(weights, anchors)
+    filled = anchor_coordinates(torch.cat([weights, torch.zeros_like(weights)], dim=1), anchors)
+    torch.testing.assert_close(filled[:, :2], found)
+    assert not filled[:, 2:].any()
+
+
+def test_equal_anchors_are_one_direction():
+    weights = random(1, 2, 6)
+    found = anchor_coordinates(weights, random(1, 32).expand(2, 32))
+    torch.testing.assert_close(found.norm(dim=1), weights.sum(dim=1).abs(), rtol=1e-2, atol=1e-2)

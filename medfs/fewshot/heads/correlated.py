@@ -91,11 +91,11 @@ class CorrelatedHead(EpisodeHead):
             prototypes: (B, 2, C) for each map, background and foreground.
         """
 
-    def decode(self, correlations: Sequence[Tensor]) -> Tensor:
-        """Logits (B, 2, *s) from the correlation (B, *Q, *S) of each map."""
+    def decode(self, correlations: Sequence[Tensor], gains: Sequence[Tensor] = ()) -> Tensor:
+        """Logits (B, 2, *s) from the correlation (B, *Q, *S) of each map; gains as the decoder takes them."""
         grids = range(max(self.grids), -1, -1)
         stacked = [[each for each, g in zip(correlations, self.grids, strict=True) if g == grid] for grid in grids]
-        return self.decoder([torch.stack(level, dim=1) for level in stacked])
+        return self.decoder([torch.stack(level, dim=1) for level in stacked], gains)
 
     def loss(self, prediction: Prediction, target: Tensor) -> Tensor:
         """The likelihood; both classes count the same."""

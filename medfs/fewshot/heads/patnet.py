@@ -9,7 +9,7 @@ from torch import Tensor
 
 from medfs.fewshot.heads.class_banks import shots_that_count
 from medfs.fewshot.heads.correlated import CorrelatedHead, class_pair, mean_under, share_on
-from medfs.networks.anchor_space import anchor_coordinates, dual_directions, unit_anchors
+from medfs.networks.anchor_space import anchor_coordinates, dual_directions, prototype_weights, unit_anchors
 from medfs.networks.hypercorrelation import correlation
 from medfs.types import Features, Prediction, Prototypes
 
@@ -63,8 +63,8 @@ class PATNetHead(CorrelatedHead):
         for level, kinds in enumerate(prototypes):
             anchors = self._anchors(level)
             share = share_on(mask[:, None], support[level].shape[2:])
-            of_query = anchor_coordinates(query[level], kinds, anchors)
-            of_support = anchor_coordinates(support[level] * share, kinds, anchors)
+            of_query = anchor_coordinates(prototype_weights(query[level], kinds), anchors)
+            of_support = anchor_coordinates(prototype_weights(support[level], kinds) * share, anchors)
             correlations.append(correlation(of_query, of_support))
         return Prediction(self.decode(correlations))
 
