@@ -151,7 +151,7 @@ class HCPMHead(EpisodeHead):
         temperature = 1 + 10 * scalars[:, 2].sigmoid()
         banks = banks_of(prototypes[0])
         priors = self._priors(features, banks, scalars, temperature)
-        share = self._share(mask, features.shape[2:])
+        share = self._share(mask, shots.shape[3:])
         expansions = self.background_expansion(scalars[:, 3:]).sigmoid(), scalars[:, 3:].sigmoid()
         logits = []
         for place, part in enumerate((self.background, self.foreground)):
@@ -182,7 +182,7 @@ class HCPMHead(EpisodeHead):
         return [max(1, round(n * to / of)) for n, to, of in zip(each, size, image, strict=True)]
 
     def _share(self, mask: Tensor, size: Sequence[int]) -> Tensor:
-        """How much of each place of the features is foreground, (B, K, 1, *s)."""
+        """How much of each place of the support's features is foreground, (B, K, 1, *s)."""
         flat = mask.flatten(0, 1)
         share = (
             resize(flat[:, None].float(), size) if self.pool == "image" else mask_on_grid(flat, size)[:, None].float()

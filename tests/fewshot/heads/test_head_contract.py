@@ -44,6 +44,23 @@ def test_the_query_gets_two_finite_logits_a_voxel(head_class, spatial_dims, shot
 
 @HEADS
 @GRIDS
+@pytest.mark.parametrize("grown", [8, -8])
+def test_supports_may_be_larger_or_smaller_than_the_query(head_class, spatial_dims, grown):
+    given = episode(spatial_dims, shots=2, batch=1, truth=False)
+    size = [length + grown * (axis + 1) // spatial_dims for axis, length in enumerate(SIZES[spatial_dims])]
+    image = torch.randn(1, 1, *size, generator=torch.Generator().manual_seed(3))
+    segmentor = network(head_class, spatial_dims).eval()
+    with torch.no_grad():
+        _, support = segmentor.encode(given)
+        query = segmentor.encoder(image)
+        with segmentor.head.adapt(query, support, given.support_mask):
+            logits = segmentor.match(query, support, given.support_mask).logits
+    assert logits.shape == (1, 2, *SIZES[spatial_dims])
+    assert torch.isfinite(logits).all()
+
+
+@HEADS
+@GRIDS
 def test_the_loss_moves_the_first_layer_of_the_encoder(head_class, spatial_dims):
     segmentor = network(head_class, spatial_dims).train()
     sum(segmentor.losses(episode(spatial_dims, shots=2)).values()).backward()
