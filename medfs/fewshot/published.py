@@ -12,9 +12,19 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from medfs.errors import UsageError
-from medfs.fewshot.heads import ADNetHead, ALPHead, DMAPHead, DMTNetHead, EpisodeHead, HCPMHead, PATNetHead, QNetHead
+from medfs.fewshot.heads import (
+    ADNetHead,
+    ALPHead,
+    DMAPHead,
+    DMTNetHead,
+    EpisodeHead,
+    HCPMHead,
+    IFAHead,
+    PATNetHead,
+    QNetHead,
+)
 from medfs.fewshot.segmentor import FewShotSegmentor
-from medfs.networks import ResNetBlocksEncoder, ResNetEncoder
+from medfs.networks import DeepStemEncoder, ResNetBlocksEncoder, ResNetEncoder
 from medfs.networks.weights import load_exactly
 
 _RESNET = partial(ResNetEncoder, 101)
@@ -77,6 +87,7 @@ _HYPERCORRELATION = {
 }
 _PATNET = {f"head.anchors.{n}": f"reference_layer{n + 1}.weight" for n in range(3)} | _HYPERCORRELATION
 _DMTNET = {f"head.query_anchors.{n}": f"reference_layer{n + 4}.weight" for n in range(3)} | _PATNET
+_IFA = {"encoder.conv1.": "layer0.0.", "encoder.bn1.": "layer0.1.", "encoder.": ""}
 _ANCHOR_BIASES = tuple(f"reference_layer{n}.bias" for n in range(1, 7))
 
 
@@ -86,6 +97,7 @@ _METHODS = {
     "dmap": _Published(DMAPHead, _DMAP),
     "dmtnet": _Published(DMTNetHead, _DMTNET, ResNetBlocksEncoder, ("backbone.fc.", *_ANCHOR_BIASES)),
     "hcpmnet": _Published(HCPMHead, _HCPMNET),
+    "ifa": _Published(IFAHead, _IFA, DeepStemEncoder),
     "patnet": _Published(PATNetHead, _PATNET, ResNetBlocksEncoder, ("backbone.fc.", *_ANCHOR_BIASES)),
     "qnet": _Published(QNetHead, _QNET),
 }
@@ -95,7 +107,7 @@ def published_methods() -> tuple[str, ...]:
     """Methods whose checkpoints can be loaded.
 
     >>> published_methods()
-    ('adnet', 'alpnet', 'dmap', 'dmtnet', 'hcpmnet', 'patnet', 'qnet')
+    ('adnet', 'alpnet', 'dmap', 'dmtnet', 'hcpmnet', 'ifa', 'patnet', 'qnet')
     """
     return tuple(_METHODS)
 

@@ -2,6 +2,7 @@
 
 from medfs.networks.block_features import ResNetBlocksEncoder as ResNetBlocksEncoder
 from medfs.networks.cube_location import CubeLocationClassifier as CubeLocationClassifier
+from medfs.networks.deep_stem import DeepStemEncoder as DeepStemEncoder
 from medfs.networks.encoders import ResNetEncoder as ResNetEncoder
 from medfs.networks.initialisation import initialise_from_text as initialise_from_text
 from medfs.networks.initialisation import parameter_groups as parameter_groups

@@ -53,20 +53,29 @@ class ResNetBlocksEncoder(ResNetEncoder):
         Raises:
             UsageError: the images have other channels or axes.
         """
-        if image.ndim != self.spatial_dims + 2 or image.shape[1] not in (1, 3):
-            raise UsageError(
-                f"encoder: images of shape {tuple(image.shape)}; expected 1 or 3 channels and {self.spatial_dims} axes"
-            )
-        stem = F.relu(self.bn1(self.conv1(image.expand(-1, 3, *image.shape[2:]))))
+        stem = F.relu(self.bn1(self.conv1(three_channels(image, self.spatial_dims))))
         features, maps = self.layer1(self.maxpool(stem)), []
         for stage in (self.layer2, self.layer3, self.layer4):
             for block in stage:
-                maps.append(_before_nonlinearity(block, features))
+                maps.append(before_nonlinearity(block, features))
                 features = F.relu(maps[-1])
         return tuple(maps)
 
 
-def _before_nonlinearity(block: nn.Module, features: Tensor) -> Tensor:
+def three_channels(image: Tensor, spatial_dims: int) -> Tensor:
+    """Images (B, 1 or 3, *S) as (B, 3, *S).
+
+    Raises:
+        UsageError: they have other channels or axes.
+    """
+    if image.ndim != spatial_dims + 2 or image.shape[1] not in (1, 3):
+        raise UsageError(
+            f"encoder: images of shape {tuple(image.shape)}; expected 1 or 3 channels and {spatial_dims} axes"
+        )
+    return image.expand(-1, 3, *image.shape[2:])
+
+
+def before_nonlinearity(block: nn.Module, features: Tensor) -> Tensor:
     """The sum of a residual block of :class:`ResNetEncoder` and its shortcut."""
     layers, inner = dict(block.named_children()), features
     convolutions = sum(name.startswith("conv") for name in layers)

@@ -6,6 +6,7 @@ from medfs.fewshot.heads.base import EpisodeHead as EpisodeHead
 from medfs.fewshot.heads.dmap import DMAPHead as DMAPHead
 from medfs.fewshot.heads.dmtnet import DMTNetHead as DMTNetHead
 from medfs.fewshot.heads.hcpmnet import HCPMHead as HCPMHead
+from medfs.fewshot.heads.ifa import IFAHead as IFAHead
 from medfs.fewshot.heads.patnet import PATNetHead as PATNetHead
 from medfs.fewshot.heads.pmm import PMMHead as PMMHead
 from medfs.fewshot.heads.qnet import QNetHead as QNetHead
