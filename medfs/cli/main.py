@@ -12,6 +12,7 @@ from medfs.cli.bench import bench_app
 from medfs.cli.bundle import bundle_app
 from medfs.cli.convert_checkpoint import convert_checkpoint
 from medfs.cli.demo import demo
+from medfs.cli.doctor import doctor
 from medfs.cli.episodes import episodes
 from medfs.cli.evaluate import evaluate
 from medfs.cli.export import export
@@ -51,7 +52,7 @@ def medfs_command(
     """Segment 3D medical images from few labels: train, segment a folder, evaluate, export."""
 
 
-for command in (train, segment, fewshot, evaluate, export, supervoxels, episodes, convert_checkpoint, demo):
+for command in (train, segment, fewshot, evaluate, export, supervoxels, episodes, convert_checkpoint, demo, doctor):
     app.command()(command)
 app.add_typer(text_app, name="text")
 app.add_typer(bench_app, name="bench")

@@ -11,8 +11,8 @@ from pathlib import Path
 from medfs.errors import InputError, UsageError
 from medfs.io.names import case_name, is_safe, pairing_key, safe_name, shown, stem, unique_case_names, volume_suffix
 
-_FOLDERS = (("images", "labels"), ("imagesTr", "labelsTr"))
-_DATA_ONLY = (".img", ".img.gz")  # the header beside it stands for the pair
+DATASET_FOLDERS = (("images", "labels"), ("imagesTr", "labelsTr"))
+DATA_ONLY = (".img", ".img.gz")  # the header beside it stands for the pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ def _absolute(root: Path, path: str) -> Path:
 
 
 def _cases_of_folder(dataset: Path) -> list[Case]:
-    pair = next((pair for pair in _FOLDERS if (dataset / pair[0]).is_dir()), None)
+    pair = next((pair for pair in DATASET_FOLDERS if (dataset / pair[0]).is_dir()), None)
     if pair is None:
         raise InputError(f"{shown(dataset)}: no dataset; expected a folder with images/ and labels/, or a datalist")
     return pair_folders(dataset / pair[0], dataset / pair[1], shown(dataset))
@@ -154,28 +154,44 @@ def pair_folders(images_dir: Path, labels_dir: Path, where: str) -> list[Case]:
     Raises:
         InputError: a label without image, equal case names: all of them in one message.
     """
-    images, labels = _volumes(images_dir), _volumes(labels_dir)
+    images, labels = volumes_of(images_dir), volumes_of(labels_dir)
     unique_case_names(images)
+    pairs, left = match_names(images, labels)
+    shadowed = len(labels) - len({stem(label) for label in labels})
+    faults = [f"{shadowed} labels of equal names"] if shadowed else []
+    faults += [f"label {shown(label)} has no image" for label in left[: len(left) - shadowed]]
+    cases = [Case(name, name, image, label) for image, name, label in pairs]
+    _raise_all(where, faults + repeated_names(cases))
+    return cases
+
+
+def match_names(images: list[Path], labels: list[Path]) -> tuple[list[tuple[Path, str, Path | None]], list[Path]]:
+    """Image, case name and label map of each image, and the label maps that no image takes.
+
+    Of label maps of one name the last is offered; the others come last among those that are left.
+
+    Raises:
+        InputError: a file whose name cannot name a case.
+    """
     unpaired = {stem(label): label for label in labels}
-    faults = [] if len(unpaired) == len(labels) else [f"{len(labels) - len(unpaired)} labels of equal names"]
+    shadowed = [label for label in labels if label not in unpaired.values()]
     by_key = {pairing_key(name): name for name in unpaired}
-    cases = []
+    pairs = []
     for image in images:
         full, name = stem(image), case_name(image)
         found = next((n for n in (full, name, by_key.get(pairing_key(name), "")) if n in unpaired), None)
         if found == full:
             name = full
-        cases.append(Case(name, name, image, unpaired.pop(found) if found else None))
-    faults += [f"label {shown(label)} has no image" for label in unpaired.values()]
-    _raise_all(where, faults + repeated_names(cases))
-    return cases
+        pairs.append((image, name, unpaired.pop(found) if found else None))
+    return pairs, [*unpaired.values(), *shadowed]
 
 
-def _volumes(folder: Path) -> list[Path]:
+def volumes_of(folder: Path) -> list[Path]:
+    """The volumes directly inside ``folder``, sorted; none if it is missing."""
     if not folder.is_dir():
         return []
     paths = sorted(path.absolute() for path in folder.iterdir() if not path.name.startswith("."))
-    return [path for path in paths if volume_suffix(path) and volume_suffix(path).lower() not in _DATA_ONLY]
+    return [path for path in paths if volume_suffix(path) and volume_suffix(path).lower() not in DATA_ONLY]
 
 
 def _with_patients(cases: list[Case], pattern: str, where: str) -> list[Case]:

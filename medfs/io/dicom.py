@@ -15,7 +15,7 @@ from medfs.io.names import shown
 from medfs.io.volume import Volume, fresh_header
 from medfs.io.voxels import intensities
 
-_DICOM_SUFFIXES = (".dcm", ".ima", ".dic", ".dicom")
+DICOM_SUFFIXES = (".dcm", ".ima", ".dic", ".dicom")
 _INDEX_FILE = "DICOMDIR"
 _EQUAL_MM = 1e-2  # slices this close are at one place
 _EQUAL_DIRECTION = 1e-3
@@ -129,7 +129,7 @@ def _candidates(source: str | Path | Iterable[Path]) -> tuple[list[Path], Path, 
         raise InputError(f"{shown(folder)}: cannot be read: {error.strerror or error}") from error
     paths, notes = [], []
     for path in inside:
-        if path.suffix.lower() in _DICOM_SUFFIXES or is_dicom(path):
+        if path.suffix.lower() in DICOM_SUFFIXES or is_dicom(path):
             paths += [path] if path.name.upper() != _INDEX_FILE else []
         else:
             notes.append(f"{shown(path)}: no DICOM file; ignored")

@@ -97,6 +97,15 @@ def _qform(header: NiftiHeader) -> np.ndarray:
     return affine
 
 
+def qform_fault(header: NiftiHeader) -> str:
+    """Why quaternion, offset and pixdim describe no qform; empty where they do."""
+    try:
+        _qform(header)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def _required_qform(header: NiftiHeader, name: str) -> np.ndarray:
     try:
         return _qform(header)
@@ -120,11 +129,11 @@ def _compare_with_qform(
         warnings.append(f"{name}: pixdim states a spacing of {stated}; the sform is used: {used}")
     if int(header["qform_code"]) <= 0:
         return
-    try:
-        qform = _qform(header)
-    except ValueError as error:
-        warnings.append(f"{name}: the qform is invalid ({error}); the sform is used")
+    fault = qform_fault(header)
+    if fault:
+        warnings.append(f"{name}: the qform is invalid ({fault}); the sform is used")
         return
+    qform = _qform(header)
     if np.abs(qform - sform).max() <= _TOLERANCE * max(1.0, spacing.max()):
         return
     mirrored = " and mirror it" if np.linalg.det(qform) * np.linalg.det(sform) < 0 else ""
@@ -146,8 +155,16 @@ def _millimetres(header: NiftiHeader, name: str, warnings: list[str]) -> float:
 
 def note_shear(affine: np.ndarray, name: str, warnings: list[str]) -> None:
     """Append a warning where the axes are not perpendicular."""
-    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    cosine = np.abs(axes.T @ axes - np.eye(3)).max()
-    if cosine > _TOLERANCE:
-        degrees = math.degrees(math.asin(min(cosine, 1.0)))
+    if has_shear(affine):
+        degrees = math.degrees(math.asin(min(_largest_cosine(affine), 1.0)))
         warnings.append(f"{name}: the axes are sheared by {degrees:.2g} degrees (gantry tilt?); the geometry is kept")
+
+
+def has_shear(affine: np.ndarray) -> bool:
+    """Whether two axes are further from perpendicular than rounding explains."""
+    return _largest_cosine(affine) > _TOLERANCE
+
+
+def _largest_cosine(affine: np.ndarray) -> float:
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return float(np.abs(axes.T @ axes - np.eye(3)).max())

@@ -69,9 +69,20 @@ def _write(path: Path, array: np.ndarray, like: Volume) -> None:
     header = _header(like.header, array)
     content = header.binaryblock + _NO_EXTENSIONS
     voxels = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes(order="F")
+    write_verified(path, content, voxels)
+
+
+def write_verified(path: Path, content: bytes, voxels: bytes | bytearray) -> None:
+    """Write ``content``, the header and what lies between, and the voxels; compressed where the name ends in ``.gz``.
+
+    What was written is read again and compared before it gets its name.
+
+    Raises:
+        StorageError: it cannot be written, reads back differently, or the name is a symbolic link.
+    """
     with atomic_path(path) as temporary:
         with open(temporary, "wb") as file:
-            if name.endswith(".gz"):
+            if path.name.lower().endswith(".gz"):
                 with gzip.GzipFile("", "wb", _COMPRESSION, file, mtime=0) as compressed:
                     compressed.write(content)
                     compressed.write(voxels)
@@ -95,7 +106,7 @@ def _header(source: NiftiHeader, array: np.ndarray) -> NiftiHeader:
     return header
 
 
-def _verify(temporary: Path, path: Path, content: bytes, voxels: bytes) -> None:
+def _verify(temporary: Path, path: Path, content: bytes, voxels: bytes | bytearray) -> None:
     try:
         head = file_head(temporary, len(content))
         payload, _ = file_payload(temporary, len(content), len(voxels))
