@@ -17,9 +17,13 @@ BRIGHTNESS = {1: 60.0, 2: 100.0}
 
 
 class RawEncoder(nn.Module):
-    """The image itself at every other pixel."""
+    """The image itself."""
 
-    spatial_dims, out_channels = 2, (1,)
+    out_channels, spacing_mm = (1,), None
+
+    def __init__(self, spatial_dims=2):
+        super().__init__()
+        self.spatial_dims = spatial_dims
 
     def forward(self, image):
         return (image,)
@@ -30,16 +34,16 @@ class BrightnessHead(EpisodeHead):
 
     def extract(self, support, mask):
         weight = mask[:, :, None].float()
-        total = (support[0] * weight).sum(dim=(1, 3, 4)) / weight.sum(dim=(1, 3, 4))
+        total = (support[0] * weight).flatten(3).sum(dim=(1, 3)) / weight.flatten(3).sum(dim=(1, 3))
         return (Prototypes(total[:, None]),)
 
     def match(self, query, support, mask, prototypes):
-        distance = (query[0][:, 0] - prototypes[0].foreground[:, 0, :1, None]).abs()
+        distance = (query[0][:, 0] - prototypes[0].foreground.view(-1, *[1] * (query[0].ndim - 2))).abs()
         return Prediction.of_foreground(torch.sigmoid(12 - 20 * distance))
 
 
-def segmentor():
-    return FewShotSegmentor(RawEncoder(), BrightnessHead()).eval()
+def segmentor(spatial_dims=2):
+    return FewShotSegmentor(RawEncoder(spatial_dims), BrightnessHead()).eval()
 
 
 def scan(codes="LAS", spacing_mm=(4.0, 4.0, 8.0), shift_mm=0.0, organs=(1, 2)):

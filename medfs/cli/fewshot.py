@@ -51,7 +51,14 @@ def fewshot(
     ] = "",
     organs: Annotated[str, typer.Option(help="Look for these organs only, e.g. liver,spleen.")] = "",
     modality: Annotated[Modality, typer.Option(help="MR, or CT in Hounsfield units.")] = Modality.mr,
-    size: Annotated[int, typer.Option(help="Pixels along the longer side of the first support's slices.")] = 256,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            help="Pixels along the longer side of the first support's slices; if not given 256, "
+            "and for a network of volumes the spacing that it was trained at.",
+            show_default=False,
+        ),
+    ] = None,
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Set each organ's threshold on the supports; always without checkpoint.")
     ] = False,

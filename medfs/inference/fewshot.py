@@ -15,11 +15,14 @@ from medfs.inference.agreement import agreement_percent
 from medfs.inference.calibration import best_offset
 from medfs.inference.native_grid import labels_of_blocks
 from medfs.inference.slice_odds import OrganOdds, SliceOdds, WorkingScan
+from medfs.inference.volume_odds import VolumeOdds
 from medfs.inference.working_grid import LabelledScan, WorkingGrid
 from medfs.io import Volume
+from medfs.io.names import shown
 from medfs.metrics import OrganScore, score_case
 from medfs.networks import ResNetEncoder
 
+_SLICE_SIZE = 256
 _UNTRAINED_DEPTH = 18
 _LABELLED_INSIDE = 0.999  # share of labelled voxels; a few on the skin do not count
 
@@ -34,15 +37,17 @@ UNTRAINED = (
 class FewShotSegmenter:
     """Labels of scans from K labelled ones: from volume to labels on its own grid.
 
-    The supports give the odds of each organ on the working grid (:class:`~medfs.inference.slice_odds.SliceOdds`); the
-    most probable organ wins a voxel. Scores exist for a block of slices at a time.
+    The supports give the odds of each organ on the working grid (:class:`~medfs.inference.slice_odds.SliceOdds` or
+    :class:`~medfs.inference.volume_odds.VolumeOdds`); the most probable organ wins a voxel. Scores exist for a block of
+    slices at a time, for networks of volumes for all slices.
 
     Args:
-        segmentor: a network for slices, in evaluation mode.
+        segmentor: a network for slices or for volumes.
         supports: labelled scans; an organ may be missing in some.
         label_set: the meaning of their label values.
         organs: names to look for; None for all that a support shows.
-        size: see :class:`medfs.inference.working_grid.WorkingGrid`.
+        size: pixels, see :class:`medfs.inference.working_grid.WorkingGrid`. None takes 256 for a network of slices; one
+            of volumes then gets the spacing of its encoder, or the voxels of the first support if that says nothing.
         modality: see :class:`WorkingGrid`.
         device: where to compute.
         calibrate: set the decision of each organ on the supports themselves, see :mod:`medfs.inference.calibration`.
@@ -51,7 +56,7 @@ class FewShotSegmenter:
             the supports hold all that is labelled there, which they do not where scans are cropped inside the body.
 
     Raises:
-        UsageError: a label has no meaning, or a wanted organ is shown by no support.
+        UsageError: a label has no meaning, or a wanted organ is shown by no support or too small for the grid.
     """
 
     def __init__(
@@ -61,7 +66,7 @@ class FewShotSegmenter:
         label_set: LabelSet,
         *,
         organs: Sequence[str] | None = None,
-        size: int = 256,
+        size: int | None = None,
         modality: str = "mr",
         device: torch.device | str = "cpu",
         calibrate: bool = False,
@@ -69,17 +74,28 @@ class FewShotSegmenter:
         body: bool | None = None,
     ) -> None:
         self.label_set = label_set
-        self.grid = WorkingGrid(supports[0].image, size=size, modality=modality)
+        volumes = segmentor.encoder.spatial_dims == 3
+        self.grid = WorkingGrid(
+            supports[0].image,
+            size=_SLICE_SIZE if size is None and not volumes else size,
+            spacing_mm=getattr(segmentor.encoder, "spacing_mm", None),
+            modality=modality,
+        )
         self.values = _wanted(supports, label_set, organs)
         self.shows = {value: [bool((scan.labels.array == value).any()) for scan in supports] for value in self.values}
         images = [self.grid.image(scan.image) for scan in supports]
         labels = [self.grid.labels(scan.labels).numpy()[:, 0] for scan in supports]
         self.body = _holds(images, labels) if body is None else body
-        working = [WorkingScan(image.as_subclass(Tensor), each) for image, each in zip(images, labels, strict=True)]
+        self._require_visible(labels)
+        working = [
+            WorkingScan(image.as_subclass(Tensor), each, shown(scan.image.path))
+            for scan, image, each in zip(supports, images, labels, strict=True)
+        ]
         self.groups = [range(len(supports))]
         if alone and len(supports) > 1:
             self.groups += [range(index, index + 1) for index in range(len(supports))]
-        self.odds: OrganOdds = SliceOdds(segmentor.to(device).eval(), working, self.values, self.groups, device)
+        odds = VolumeOdds if volumes else SliceOdds
+        self.odds: OrganOdds = odds(segmentor.to(device).eval(), working, self.values, self.groups, device)
         self.offsets = torch.zeros(len(self.groups), len(self.values))
         if calibrate:
             self.offsets = self._calibrated(images, labels)
@@ -118,6 +134,16 @@ class FewShotSegmenter:
         body = torch.from_numpy(_body(image)) if self.body else None
         for block, odds in self.odds.blocks(image.as_subclass(Tensor), groups):
             yield block, odds if body is None else odds.masked_fill(~body[block.start : block.stop], -torch.inf)
+
+    def _require_visible(self, labels: Sequence[np.ndarray]) -> None:
+        """Return if every organ has a voxel in some support on the working grid."""
+        seen = np.unique(np.concatenate([np.unique(label) for label in labels]))
+        if lost := [self.label_set.names[value] for value in self.values if value not in seen]:
+            voxels = " x ".join(f"{mm:.3g}" for mm in self.grid.spacing_mm)
+            raise UsageError(
+                f"{', '.join(lost)}: too small in the supports for the network's voxels of {voxels} mm; expected other "
+                "organs, or a larger size"
+            )
 
     def _calibrated(self, images: Sequence[MetaTensor], labels: Sequence[np.ndarray]) -> Tensor:
         """The offset (G, N) of each organ by each group: that with the highest Dice on the group's own supports."""

@@ -15,6 +15,8 @@ from medfs.fewshot import FewShotSegmentor, SupportedSegmentor
 from medfs.fewshot.positions import PARTS, BodyRange, annotated_slices
 
 _SLICES_AT_ONCE = 8
+SMALLEST_PROBABILITY = 1e-6
+"""Below it, and as close to 1, probabilities have no log odds of their own."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -24,10 +26,12 @@ class WorkingScan:
     Attributes:
         image: (Z, 1, Y, X).
         labels: (Z, Y, X).
+        name: for messages.
     """
 
     image: Tensor
     labels: NDArray[np.integer]
+    name: str = "a support"
 
 
 class OrganOdds(Protocol):
@@ -105,7 +109,7 @@ class SliceOdds:
                 stages = stages or self.segmentor.encoder(image[block.start : block.stop].to(self.device))
                 chosen = np.flatnonzero(found).tolist()
                 query = tuple(stage[chosen] for stage in stages)
-                odds[group, organ, chosen] = supported.foreground(query, size)[:, 0].logit().cpu()
+                odds[group, organ, chosen] = supported.foreground(query, size)[:, 0].logit(SMALLEST_PROBABILITY).cpu()
         return odds
 
     @torch.no_grad()

@@ -1,6 +1,8 @@
-"""Labelled scans, and the slices that a few-shot network sees of any scan."""
+"""Labelled scans, and the grid on which a few-shot network sees any scan."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil, prod
 from pathlib import Path
 from typing import cast
 
@@ -22,6 +24,7 @@ from medfs.transforms import (
 )
 
 _ORIENTATION = "LAS"  # rows and columns of the published slices, once the axes are (slices, rows, columns)
+_MOST_VOXELS = 2**28  # 1024 slices of 512 x 512
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -46,42 +49,84 @@ class LabelledScan:
 
 
 class WorkingGrid:
-    """Brings scans to slices as the network sees them: one scale for all, the intensities of a scan standardised.
+    """Brings scans to slices or volumes as the network sees them: one scale for all, intensities standardised.
 
-    The first support sets the scale: the longer side of its slices becomes ``size`` pixels, in both directions. Slices
-    are as far apart as its own; a scan with thicker slices keeps them.
+    With ``size``, as networks for slices have it, the first support sets the scale: the longer side of its slices
+    becomes so many pixels, in both directions. Slices are as far apart as its own; a scan with thicker slices keeps
+    them. With ``spacing_mm``, as networks for volumes have it, every scan comes to just these voxels; with neither, to
+    those of the first support.
 
     Args:
         first: the first support.
         size: pixels.
+        spacing_mm: from slice to slice, row to row and column to column; not looked at if there is a size.
         modality: ``mr`` clips the highest 0.5 %, ``ct`` to [-125, 275] HU; both are standardised then, as published.
 
     Raises:
         UsageError: for another modality or a size below 32.
     """
 
-    def __init__(self, first: Volume, *, size: int = 256, modality: str = "mr") -> None:
-        if modality not in ("mr", "ct") or size < 32:
+    def __init__(
+        self,
+        first: Volume,
+        *,
+        size: int | None = None,
+        spacing_mm: Sequence[float] | None = None,
+        modality: str = "mr",
+    ) -> None:
+        if modality not in ("mr", "ct") or (size is not None and size < 32):
             raise UsageError(f"modality {modality!r}, {size} pixels; expected mr or ct and at least 32")
-        turned = cast(MetaTensor, CanonicalOrientation(_ORIENTATION)(_tensor(first)))
-        voxels_mm = np.linalg.norm(np.asarray(turned.affine)[:3, :3], axis=0)
-        self.pixel_mm = float(max(voxels_mm[:2] * turned.shape[1:3]) / size)
-        self.slice_mm = float(voxels_mm[2])
+        turned = _turned(_tensor(first))
+        column_mm, row_mm, slice_mm = _voxels_mm(turned)
+        self.spacing_mm, self.keeps_thicker = (slice_mm, row_mm, column_mm), size is not None
+        if size is not None:
+            columns, rows = turned.shape[1:3]
+            pixel_mm = max(column_mm * columns, row_mm * rows) / size
+            self.spacing_mm = (slice_mm, pixel_mm, pixel_mm)
+        elif spacing_mm is not None:
+            slice_mm, row_mm, column_mm = map(float, spacing_mm)
+            self.spacing_mm = (slice_mm, row_mm, column_mm)
         self.intensity = Compose([ClipPercentile() if modality == "mr" else WindowHU(), StandardizeVolume()])
 
     def image(self, volume: Volume) -> MetaTensor:
-        """The slices (Z, 1, Y, X) of a scan; the affine is that of (X, Y, Z)."""
-        return self._slices(cast(MetaTensor, self.intensity(_tensor(volume))), ResampleToSpacing)
+        """The slices (Z, 1, Y, X) of a scan; the affine is that of (X, Y, Z).
+
+        Raises:
+            InputError: the grid would have far more voxels than a scan has.
+        """
+        return self._slices(volume, cast(MetaTensor, self.intensity(_tensor(volume))), ResampleToSpacing)
 
     def labels(self, volume: Volume) -> MetaTensor:
-        """The slices (Z, 1, Y, X) of a label map."""
-        return self._slices(_tensor(volume), ResampleLabelsToSpacing)
+        """The slices (Z, 1, Y, X) of a label map.
 
-    def _slices(self, volume: MetaTensor, resample: type[ResampleToSpacing]) -> MetaTensor:
-        turned = cast(MetaTensor, CanonicalOrientation(_ORIENTATION)(volume))
-        slice_mm = max(self.slice_mm, float(np.linalg.norm(np.asarray(turned.affine)[:3, 2])))
-        resampled = cast(MetaTensor, resample((self.pixel_mm, self.pixel_mm, slice_mm))(turned))
+        Raises:
+            InputError: as :meth:`image`.
+        """
+        return self._slices(volume, _tensor(volume), ResampleLabelsToSpacing)
+
+    def _slices(self, volume: Volume, values: MetaTensor, resample: type[ResampleToSpacing]) -> MetaTensor:
+        turned = _turned(values)
+        voxels_mm = _voxels_mm(turned)
+        slice_mm, row_mm, column_mm = self.spacing_mm
+        wanted = (column_mm, row_mm, max(slice_mm, voxels_mm[2]) if self.keeps_thicker else slice_mm)
+        size = [ceil(n * has / mm) for n, has, mm in zip(turned.shape[1:], voxels_mm, wanted, strict=True)]
+        if prod(size) > _MOST_VOXELS:
+            voxels, each_mm = " x ".join(map(str, size)), " x ".join(f"{mm:g}" for mm in wanted)
+            raise InputError(
+                f"{shown(volume.path)}: {voxels} voxels of {each_mm} mm for the network; expected at most "
+                f"{_MOST_VOXELS}: check the spacing in its header, or take a smaller size"
+            )
+        resampled = cast(MetaTensor, resample(wanted)(turned))
         return MetaTensor(resampled.as_tensor().permute(3, 0, 2, 1), affine=resampled.affine)
+
+
+def _turned(volume: MetaTensor) -> MetaTensor:
+    return cast(MetaTensor, CanonicalOrientation(_ORIENTATION)(volume))
+
+
+def _voxels_mm(volume: MetaTensor) -> tuple[float, float, float]:
+    x, y, z = np.linalg.norm(np.asarray(volume.affine)[:3, :3], axis=0).tolist()
+    return x, y, z
 
 
 def _tensor(volume: Volume) -> MetaTensor:

@@ -15,7 +15,8 @@ from medfs.fewshot import FewShotProtocol, FewShotSegmentor, VolumeMatcher, Volu
 from medfs.fewshot.heads import ADNetHead, DMAPHead, QNetHead
 from medfs.fewshot.modes import AcrossPatients
 from medfs.fewshot.rules import EP1, WholeSupport, WholeSupportInRange
-from medfs.fewshot.volumes import best_level, surroundings, window_size
+from medfs.fewshot.volume_segmenter import best_level
+from medfs.fewshot.volume_windows import surroundings, window_size
 from medfs.io.folds import PublishedFolds
 from medfs.networks import ResNetEncoder
 from medfs.types import Episode

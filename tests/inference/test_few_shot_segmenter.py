@@ -33,7 +33,7 @@ def test_organs_are_found_where_they_are_in_any_orientation_and_spacing(codes, s
 
 def test_the_first_support_sets_the_scale():
     grid = WorkingGrid(scan("PSR", (4.0, 4.0, 8.0)).image, size=100)
-    assert (grid.pixel_mm, grid.slice_mm) == pytest.approx((2.0, 8.0))
+    assert grid.spacing_mm == pytest.approx((8.0, 2.0, 2.0))
     assert grid.image(scan(spacing_mm=(4.0, 4.0, 4.0)).image).shape == (30, 1, 80, 100)
     assert grid.image(scan(spacing_mm=(4.0, 4.0, 12.0)).image).shape == (20, 1, 80, 100)
 
