@@ -42,6 +42,7 @@ from medfs.fewshot import (
     prepare_case,
     save_segmentor,
 )
+from medfs.fewshot.heads import EpisodeHead
 from medfs.fewshot.modes import AcrossPatients, TwoCrops
 from medfs.fewshot.protocol import summarise_rule
 from medfs.fewshot.rules import WholeSupport, WholeSupportInRange
@@ -69,9 +70,10 @@ HEADS = {
         "scaled_attention": True,
         "mean_similarity": True,
         "spatial_dims": 3,
+        "channels": 64,
         "window": 4,
         "stride": 2,
-        "max_keys": 2048,
+        "max_keys": 512,
     },
 }
 CHAOS_HEADS = {  # windows of 20 mm, as published; two slices are 15.4 mm
@@ -80,13 +82,24 @@ CHAOS_HEADS = {  # windows of 20 mm, as published; two slices are 15.4 mm
 }
 
 
-def segmentor_of(head: str, seed: int, *, positions: bool) -> FewShotSegmentor:
+def segmentor_of(head: str, seed: int, *, spacing_mm: float, positions: bool) -> FewShotSegmentor:
     """The network of both experiments: ResNet-18 in 3D with 8 channels, features at half the resolution."""
     torch.manual_seed(seed)
     encoder = ResNetEncoder(
-        18, spatial_dims=3, width=8, stem=(2, 1), dilate=(True, True, True), norm="instance", positions=positions
+        18,
+        spatial_dims=3,
+        width=8,
+        spacing_mm=(spacing_mm,) * 3,
+        stem=(2, 1),
+        dilate=(True, True, True),
+        norm="instance",
+        positions=positions,
     )
-    return FewShotSegmentor(encoder, head_classes()[f"{head}Head"](encoder.out_channels, CHANNELS, **HEADS[head]))
+    return FewShotSegmentor(encoder, head_of(head, encoder, HEADS))
+
+
+def head_of(head: str, encoder: ResNetEncoder, settings: dict[str, dict]) -> EpisodeHead:
+    return head_classes()[f"{head}Head"](encoder.out_channels, **{"channels": CHANNELS} | settings[head])
 
 
 @dataclass
@@ -100,6 +113,7 @@ class Experiment:
     output: Path
     depth: int
     min_pixels: int
+    spacing_mm: float
     positions: bool
     options: argparse.Namespace
 
@@ -125,7 +139,7 @@ class Experiment:
         return rows
 
     def trained(self, head: str, steps: int, folder: Path) -> FewShotSegmentor:
-        segmentor = segmentor_of(head, self.options.seed, positions=self.positions)
+        segmentor = segmentor_of(head, self.options.seed, spacing_mm=self.spacing_mm, positions=self.positions)
         weights, start = folder / "model.safetensors", time.monotonic()
         if not steps:
             return segmentor
@@ -184,7 +198,7 @@ def phantoms(options: argparse.Namespace) -> Experiment:
             write_labels(label, phantom.labels[block], Volume.from_array(phantom.labels[block], affine, label))
         cases.append(Case(name, name, image, label))
     output = folder / "runs"
-    return Experiment("phantom", PHANTOM_ORGANS, cases[:24], cases[24:], output, 24, 25, False, options)
+    return Experiment("phantom", PHANTOM_ORGANS, cases[:24], cases[24:], output, 24, 25, PHANTOM_MM, False, options)
 
 
 def random_block(labels: np.ndarray, seed: int) -> tuple[slice, ...]:
@@ -202,7 +216,7 @@ def hippocampus(options: argparse.Namespace) -> Experiment:
     """The first 40 cases train, the next 24 are queries, the one after them is the support."""
     cases = [case for case in find_cases(options.data) if case.label is not None]
     output = options.output / "hippocampus"
-    return Experiment("hippocampus", HIPPOCAMPUS_ORGANS, cases[:40], cases[40:65], output, 24, 20, True, options)
+    return Experiment("hippocampus", HIPPOCAMPUS_ORGANS, cases[:40], cases[40:65], output, 24, 20, 1.0, True, options)
 
 
 def _row(content: dict) -> FewShotScore:
@@ -277,10 +291,7 @@ def measure(head: str) -> dict[str, float]:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     encoder = ResNetEncoder(18, spatial_dims=3, width=16, spacing_mm=(7.7, 1.25, 1.25))
-    options = CHAOS_HEADS.get(head, HEADS[head])
-    matcher = VolumeMatcher(
-        FewShotSegmentor(encoder, head_classes()[f"{head}Head"](encoder.out_channels, CHANNELS, **options))
-    )
+    matcher = VolumeMatcher(FewShotSegmentor(encoder, head_of(head, encoder, HEADS | CHAOS_HEADS)))
     image, query = torch.randn(2, 1, 36, 256, 256).unbind()
     mask = torch.zeros(36, 256, 256, dtype=torch.bool)
     mask[9:27, 80:180, 90:180] = True
