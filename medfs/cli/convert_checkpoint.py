@@ -8,7 +8,12 @@ import typer
 
 def convert_checkpoint(
     checkpoint: Annotated[Path, typer.Argument(metavar="FILE", help="Released weights: .pth, .pt or .safetensors.")],
-    method: Annotated[str, typer.Option("--from", help="Whose names they have: adnet, alpnet, dmap, hcpmnet or qnet.")],
+    method: Annotated[
+        str,
+        typer.Option(
+            "--from", help="Whose names they have: adnet, alpnet, dmap, dmtnet, hcpmnet, ifa, patnet or qnet."
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write, *.safetensors.")],
 ) -> int:
     """Bring the released weights of a few-shot method under the names of medfs.

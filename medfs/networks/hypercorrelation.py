@@ -33,7 +33,7 @@ def correlation(query: Tensor, support: Tensor) -> Tensor:
     """
     with torch.autocast(query.device.type, enabled=False):
         first, second = (_unit(features.float()).flatten(2) for features in (query, support))
-        cosine = (first.transpose(1, 2) @ second).clamp(min=0)
+        cosine = (first.transpose(1, 2) @ second).relu_()  # in place: this is the largest tensor of all
     return cosine.view(len(query), *query.shape[2:], *support.shape[2:])
 
 

@@ -50,6 +50,27 @@ def test_reference_through_the_command(medfs, reference: Path, tmp_path, method,
     assert_matches(probability, case.arrays["probability"], elsewhere=elsewhere)
 
 
+@pytest.mark.usefixtures("several_threads")
+@pytest.mark.parametrize(
+    ("method", "stored", "output", "told"),
+    [
+        ("dmtnet", "dmtnet_resnet50", "logit", "422 tensors of dmtnet, all names fit; 8 that the method never uses"),
+        ("ifa", "ifa_resnet50_refine", "eval_output_0", "270 tensors of ifa, all names fit"),
+        ("patnet", "patnet_resnet50", "logit", "419 tensors of patnet, all names fit; 5 that the method never uses"),
+    ],
+)
+def test_reference_logits_through_the_command(medfs, reference: Path, tmp_path, method, stored, output, told):
+    case = load_case(reference, stored)
+    torch.save(case.parameters, tmp_path / "released.pth")
+    network = tmp_path / "network.safetensors"
+    code, out, _ = medfs("convert-checkpoint", "--from", method, tmp_path / "released.pth", "-o", network)
+    assert code == ExitCode.OK
+    assert told in out
+    episode = Episode(case.tensor("support")[:, None], case.tensor("mask").bool()[:, None], case.tensor("query"))
+    with torch.no_grad():
+        assert_matches(load_segmentor(network)(episode).logits, case.arrays[output], elsewhere=1e-3)
+
+
 def test_alpnet_goes_through_the_command_with_the_names_of_its_encoder(medfs, reference: Path, tmp_path):
     released = load_case(reference, "adnet").parameters
     del released["t"]
