@@ -12,8 +12,11 @@ from reference_vectors import load_case
 
 from medfs.anatomy import label_set
 from medfs.errors import ExitCode
+from medfs.fewshot import FewShotSegmentor, save_segmentor
+from medfs.fewshot.heads import QNetHead
 from medfs.inference.records import read_records
 from medfs.io import Volume, read_image, read_labels, write_image, write_labels
+from medfs.networks import ResNetEncoder
 from medfs.phantom import phantom_case
 
 SIZE = ["--size", 32]
@@ -149,6 +152,49 @@ def test_a_mask_of_another_grid_is_refused(medfs, scans, tmp_path):
     )  # fmt: skip
     assert outcome.code == ExitCode.SOME_FAILED
     assert "other.nii.gz and a.nii.gz: shapes" in outcome.err.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def volume_network(tmp_path_factory):
+    """The file of an untrained network for volumes of 14 mm."""
+    torch.manual_seed(0)
+    encoder = ResNetEncoder(18, spatial_dims=3, width=4, spacing_mm=(14, 14, 14), stem=(2, 1), norm="instance")
+    path = tmp_path_factory.mktemp("network") / "volumes.safetensors"
+    save_segmentor(path, FewShotSegmentor(encoder, QNetHead(encoder.out_channels, 8, pool="feature")))
+    return path
+
+
+def test_a_network_for_volumes_segments_a_folder(medfs, scans, volume_network, tmp_path):
+    code, out, _ = medfs(
+        "fewshot", *given(scans, "a", "b"), "--query", scans / "queries", "-o", tmp_path, "--checkpoint",
+        volume_network, "--labels", "chaos", "--calibrate", "--slicer",
+    )  # fmt: skip
+    assert code == ExitCode.OK
+    assert out.startswith("Dice of each support segmented from the others:\n  liver: mean 0.")
+    for name in "cd":
+        scan, labels = read_image(scans / "queries" / f"{name}.nii.gz"), read_labels(tmp_path / f"{name}_seg.nii.gz")
+        np.testing.assert_array_equal(labels.affine, scan.affine)
+        assert labels.array.shape == scan.array.shape
+        assert 1 in labels.array
+        assert (tmp_path / f"{name}.seg.nrrd").exists()
+        assert (tmp_path / f"{name}_agreement.nii.gz").exists()
+
+
+def test_sizes_that_a_network_for_volumes_cannot_see_are_one_line(medfs, scans, volume_network, tmp_path):
+    image = read_image(scans / "queries" / "c.nii.gz")
+    for name, scale in (("far", 30.0), ("near", 1e-3)):
+        affine = image.affine @ np.diag([scale, scale, scale, 1.0])
+        (tmp_path / "queries").mkdir(exist_ok=True)
+        write_image(tmp_path / "queries" / f"{name}.nii.gz", image.array, Volume.from_array(image.array, affine))
+    outcome = medfs(
+        "fewshot", *given(scans, "a"), "--query", tmp_path / "queries", "-o", tmp_path / "out", "--checkpoint",
+        volume_network, "--no-body",
+    )  # fmt: skip
+    assert outcome.code == ExitCode.NOTHING_DONE
+    far, near = outcome.err.splitlines()[-2:]
+    assert far.startswith("[1/2] far: failed, far.nii.gz: ")
+    assert "voxels of 14 x 14 x 14 mm for the network; expected at most" in far
+    assert near.startswith("[2/2] near: failed, a volume of 1 x 1 x 1 voxels is too small for the network")
 
 
 @pytest.fixture(scope="module")

@@ -60,7 +60,8 @@ class HCPMHead(EpisodeHead):
     along the raster, always the same. It knows one shot; here the windows of all shots form one bank, and means,
     thresholds and attention are averaged over the shots. The gradient of the distance at zero, infinite there, is 0.
     ``prior="soft"``, ``scaled_attention``, ``mean_similarity`` and ``pool="feature"`` are repairs of what the release
-    does; ``max_keys`` and ``spatial_dims`` serve volumes.
+    does; ``max_keys`` and ``spatial_dims`` serve volumes. Decoders start with larger weights, see
+    :class:`~medfs.networks.match_decoder.MatchDecoder`.
 
     References:
         Cheng et al., HCPMNet, few-shot medical image segmentation (2024).
