@@ -1,7 +1,8 @@
 """Published checkpoints: their parameter names and ours.
 
-The names of ADNet, DMAP, DMTNet, HCPMNet, IFA, PATNet and Q-Net are those of stored lists of their parameters; there is
-no list of PMMs, which cannot be loaded for that reason. Nor is there one of SSL-ALPNet: the names accepted for it are those of ADNet, which has the same encoder, without ADNet's threshold.
+The names of ADNet, DMAP, DMTNet, HCPMNet, IFA, PATNet and Q-Net are those of stored lists of their parameters. There is
+no such list of PMMs, which cannot be loaded for that reason. Nor is there one of SSL-ALPNet: the names accepted for it
+are those of ADNet, which has the same encoder, without ADNet's threshold.
 """
 
 from collections.abc import Callable, Mapping, Sequence
