@@ -1,6 +1,5 @@
 """What is wrong with the files of a folder and with the pairs of images and labels in it, before anything trains."""
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from medfs.errors import InputError, MedfsError, root_cause
 from medfs.io.dicom import read_dicom_series
+from medfs.io.hashes import unordered_digest, voxel_digest
 from medfs.io.names import shown, volume_suffix
 from medfs.io.nifti import read_image, read_labels
 from medfs.io.scan_folders import Target
@@ -30,7 +30,6 @@ _REPAIRABLE = (
 )
 _NIFTI = (".nii", ".nii.gz")
 _FEW_VALUES = 1 << 16
-_MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,7 @@ def inspect(targets: Iterable[Target], known_values: Sequence[int] = ()) -> Iter
         targets: what :func:`medfs.io.scan_folders.find_targets` found.
         known_values: the label values that may occur, the background included; all from 0 on where none are given.
     """
-    seen: dict[tuple, str] = {}
+    seen: dict[tuple, Path] = {}
     for target in targets:
         image = None
         if target.image is not None:
@@ -101,7 +100,7 @@ def inspect(targets: Iterable[Target], known_values: Sequence[int] = ()) -> Iter
 
 
 def _image(
-    path: Path, faults: tuple[str, ...], seen: dict[tuple, str], *, dicom: bool
+    path: Path, faults: tuple[str, ...], seen: dict[tuple, Path], *, dicom: bool
 ) -> tuple[Volume | None, Checked]:
     role = "dicom" if dicom else "image"
     findings = [Finding("fault", text) for text in faults]
@@ -109,7 +108,7 @@ def _image(
         volume = read_dicom_series(path) if dicom else read_image(path)
         findings += _of_warnings(volume)
         if volume.array.min() != volume.array.max():
-            findings += _repetition(volume.array, shown(path), seen)
+            findings += _repetition(volume.array, path, seen)
     except Exception as error:  # whatever it is, the other files are read
         return None, Checked(path, role, (*findings, Finding("fault", _cause(error, path))))
     return volume, Checked(path, role, tuple(findings), volume.array.shape, volume.spacing_mm)
@@ -120,7 +119,7 @@ def _labels(
     faults: tuple[str, ...],
     image: Volume | None,
     known_values: Sequence[int],
-    seen: dict[tuple, str],
+    seen: dict[tuple, Path],
 ) -> Checked:
     findings = [Finding("fault", text) for text in faults]
     try:
@@ -128,7 +127,7 @@ def _labels(
         values = _counts(volume.array)
         findings += _of_warnings(volume) + _stored_type(volume) + _of_values(values, known_values)
         if set(values) != {0}:
-            findings += _repeated_labels(volume.array, shown(path), seen)
+            findings += _repeated_labels(volume.array, path, seen)
         if image is not None:
             findings += _of_pair(image, volume)
     except Exception as error:  # whatever it is, the other files are read
@@ -207,42 +206,26 @@ def _counts(array: np.ndarray) -> dict[int, int]:
     return {int(value): int(total[value]) for value in np.flatnonzero(total)}
 
 
-def _repetition(array: np.ndarray, name: str, seen: dict[tuple, str]) -> list[Finding]:
-    exact = ("image", array.shape, _digest(array))
-    turned = ("turned", tuple(sorted(array.shape)), _unordered_digest(array))
+def _repetition(array: np.ndarray, path: Path, seen: dict[tuple, Path]) -> list[Finding]:
+    exact = ("image", array.shape, voxel_digest(array))
+    turned = ("turned", tuple(sorted(array.shape)), unordered_digest(array))
     same, alike = seen.get(exact), seen.get(turned)
-    seen.setdefault(exact, name)
-    seen.setdefault(turned, name)
+    seen.setdefault(exact, path)
+    seen.setdefault(turned, path)
     if same:
-        return [Finding("fault", f"the same voxels as {same}; expected each scan once")]
+        return [Finding("fault", f"the same voxels as {_beside(same, path)}; expected each scan once")]
     if alike:
-        return [Finding("fault", f"the voxels of {alike}, flipped or turned; expected each scan once")]
+        return [Finding("fault", f"the voxels of {_beside(alike, path)}, flipped or turned; expected each scan once")]
     return []
 
 
-def _repeated_labels(array: np.ndarray, name: str, seen: dict[tuple, str]) -> list[Finding]:
+def _repeated_labels(array: np.ndarray, path: Path, seen: dict[tuple, Path]) -> list[Finding]:
     """A note only: two sequences of one examination may share a label map."""
-    key = ("labels", array.shape, _digest(array))
-    first = seen.setdefault(key, name)
-    return [] if first is name else [Finding("note", f"the same labels as {first}")]
+    first = seen.setdefault(("labels", array.shape, voxel_digest(array)), path)
+    return [] if first is path else [Finding("note", f"the same labels as {_beside(first, path)}")]
 
 
-def _digest(array: np.ndarray) -> bytes:
-    wide = np.float32 if array.dtype.kind == "f" else np.int64
-    total = hashlib.sha256()
-    for z in range(array.shape[2]):
-        total.update(np.ascontiguousarray(array[..., z], dtype=wide).data)
-    return total.digest()
-
-
-def _unordered_digest(array: np.ndarray) -> int:
-    """A number that all orders of the same float32 voxels share: the sum of their mixed bits."""
-    total = np.uint64(0)
-    for z in range(array.shape[2]):
-        bits = np.ascontiguousarray(array[..., z], dtype=np.float32).view(np.uint32).astype(np.uint64)
-        bits += np.uint64(1)
-        for factor in _MIX:
-            bits *= factor
-            bits ^= bits >> np.uint64(29)
-        total = np.add(total, bits.sum(dtype=np.uint64))
-    return int(total)
+def _beside(other: Path, path: Path) -> str:
+    """What ``other`` is called in a line about ``path``: with its folder where that is another one."""
+    folder = "" if other.parent == path.parent else f"{shown(other.parent)}/"
+    return folder + shown(other)

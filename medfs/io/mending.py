@@ -60,7 +60,7 @@ def mend(source: Path, output: Path, files: Iterable[Checked]) -> Iterator[Mende
     Repaired are: label maps of whole floats and scaled label maps, which become integers; ``bitpix``, a ``pixdim`` that
     is no spacing, and a quaternion that is no rotation, where an sform states the geometry; files compressed unlike
     their name; bytes after the voxels. Image voxels keep their type and bits. A file with a fault is left out, and a
-    label map whose image is left out, too.
+    label map whose image is left out, too; of a scan that comes twice the first is kept.
 
     Args:
         source: the folder that was inspected.

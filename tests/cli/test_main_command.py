@@ -28,7 +28,7 @@ ALL = list(commands(typer.main.get_command(app)))
 
 def test_the_commands_are_these():
     few_shot = {"fewshot", "supervoxels", "episodes", "convert-checkpoint"}
-    others = {"train", "segment", "evaluate", "export", "demo", "text", "bundle"}
+    others = {"train", "segment", "evaluate", "export", "demo", "doctor", "text", "bench", "bundle"}
     assert {path[0] for path in ALL if path} == few_shot | others
 
 
