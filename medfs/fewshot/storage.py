@@ -13,11 +13,11 @@ from medfs.errors import InputError, UsageError, root_cause
 from medfs.fewshot import heads
 from medfs.fewshot.segmentor import FewShotSegmentor
 from medfs.io import atomic_path, make_folder
-from medfs.networks import DeepStemEncoder, ResNetBlocksEncoder, ResNetEncoder, VGG16Encoder
+from medfs.networks import DeepStemEncoder, ResNetBlocksEncoder, ResNetEncoder, ResNetStagesEncoder, VGG16Encoder
 from medfs.networks.weights import load_exactly, read_weights
 
 _METADATA_KEY = "medfs_fewshot"
-_KNOWN = (ResNetEncoder, ResNetBlocksEncoder, DeepStemEncoder, VGG16Encoder)
+_KNOWN = (ResNetEncoder, ResNetBlocksEncoder, ResNetStagesEncoder, DeepStemEncoder, VGG16Encoder)
 _ENCODERS = {encoder.__name__: encoder for encoder in _KNOWN}
 
 

@@ -1,6 +1,7 @@
 """Networks: building blocks that return features or logits and know nothing of how they are trained."""
 
 from medfs.networks.block_features import ResNetBlocksEncoder as ResNetBlocksEncoder
+from medfs.networks.block_features import ResNetStagesEncoder as ResNetStagesEncoder
 from medfs.networks.cube_location import CubeLocationClassifier as CubeLocationClassifier
 from medfs.networks.deep_stem import DeepStemEncoder as DeepStemEncoder
 from medfs.networks.encoders import ResNetEncoder as ResNetEncoder

@@ -25,8 +25,8 @@ def dual_directions(prototypes: Tensor) -> Tensor:
     Returns:
         (B, 2, C).
 
-    >>> dual_directions(torch.tensor([[[3.0, 0.0], [1.0, 1.0]]])).round(decimals=4).tolist()
-    [[[1.0, -1.0], [0.0, 1.4142]]]
+    >>> dual_directions(torch.tensor([[[4.0, 0.0], [3.0, 4.0]]])).mul(100).round().tolist()
+    [[[100.0, -75.0], [0.0, 125.0]]]
     """
     unit = F.normalize(prototypes, dim=2, eps=_SMALLEST)
     other = unit.flip(dims=(1,))

@@ -1,4 +1,4 @@
-"""Encoders that give the features of every block, for heads that correlate many maps."""
+"""Residual networks that give other features: those of every block, or earlier stages."""
 
 from collections.abc import Sequence
 
@@ -60,6 +60,45 @@ class ResNetBlocksEncoder(ResNetEncoder):
                 maps.append(before_nonlinearity(block, features))
                 features = F.relu(maps[-1])
         return tuple(maps)
+
+
+class ResNetStagesEncoder(ResNetEncoder):
+    """A residual network up to its third stage that gives the second and the third, for PMMs.
+
+    With the defaults both lie on an eighth of the resolution. Parameters are those of
+    :class:`~medfs.networks.ResNetEncoder` without the fourth stage.
+
+    Args:
+        depth: 18, 50 or 101.
+        spatial_dims: 2 for slices, 3 for volumes.
+        dilate: for the second and third stage, whether dilation takes the place of the stride.
+        width: channels of the first stage.
+
+    Raises:
+        UsageError: another depth or number of axes, or a width below 1.
+
+    References:
+        Yang et al., Prototype mixture models for few-shot semantic segmentation, ECCV 2020.
+    """
+
+    def __init__(
+        self, depth: int = 50, *, spatial_dims: int = 2, dilate: Sequence[bool] = (False, True), width: int = 64
+    ) -> None:
+        super().__init__(depth, spatial_dims=spatial_dims, dilate=(*dilate, False), width=width)
+        self.dilate = tuple(dilate)
+        del self.layer4
+        _, last = self.out_channels
+        self.out_channels = (last // 4, last // 2)
+
+    def forward(self, image: Tensor) -> Features:
+        """Give the second and third stages of images (B, 1 or 3, *S).
+
+        Raises:
+            UsageError: the images have other channels or axes.
+        """
+        stem = F.relu(self.bn1(self.conv1(three_channels(image, self.spatial_dims))))
+        second = self.layer2(self.layer1(self.maxpool(stem)))
+        return second, self.layer3(second)
 
 
 def three_channels(image: Tensor, spatial_dims: int) -> Tensor:

@@ -45,7 +45,7 @@ class PMMHead(EpisodeHead):
     **Differs from the paper**: the random directions that the mixtures start from are saved; RPMMs draw them anew each
     time. All supports of an episode form one mixture, as published; those without the class are left out of it. The
     layers of the decoder follow the paper; only the mixture was compared with what the release computes. The release
-    shows the second and third stages of its encoder to the head.
+    has an encoder that gives its second and third stages, ``ResNetStagesEncoder(50)``.
 
     References:
         Yang et al., Prototype mixture models for few-shot semantic segmentation, ECCV 2020.

@@ -19,7 +19,8 @@ def mean_head(monkeypatch):
     """The class on the page, exported as the page says."""
     names = {**vars(functional), **vars(reductions), "EpisodeHead": heads.EpisodeHead, "torch": torch}
     names |= {"Prediction": Prediction, "Prototypes": Prototypes}
-    exec(re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[1], names)
+    section = PAGE.read_text().split("## Adding a head")[1]
+    exec(re.search(r"```python\n(.*?)```", section, re.DOTALL)[1], names)
     monkeypatch.setattr(heads, "MeanHead", names["MeanHead"], raising=False)
     return names["MeanHead"]
 
