@@ -59,6 +59,7 @@ PHANTOM_ORGANS = {6: "liver", 1: "spleen", 2: "right_kidney", 3: "left_kidney", 
 HIPPOCAMPUS_ORGANS = {1: "anterior", 2: "posterior"}
 RULES = (WholeSupport(), WholeSupportInRange())
 CHANNELS = 128
+RATE, RATES = 3e-3, {"HCPM": 1e-3}
 HEADS = {
     "ADNet": {"pool": "feature"},
     "QNet": {"pool": "feature"},
@@ -148,7 +149,8 @@ class Experiment:
         dataset = EpisodeDataset(
             self.sampler(), EpisodeAugmentation(shift_px=2, elastic_px=3), length=steps, positions=self.positions
         )
-        optimizer = torch.optim.Adam(segmentor.parameters(), self.options.rate)
+        rate = self.options.rate or RATES.get(head, RATE)
+        optimizer = torch.optim.Adam(segmentor.parameters(), rate)
         EpisodicTrainer(
             torch.device("cpu"),
             1,
@@ -256,9 +258,10 @@ def compare(options: argparse.Namespace) -> list[str]:
         results[f"{head}, {options.steps} steps, level of the support"] = experiment.rows(head, options.steps, None)
     source = "DATA " if options.what == "hippocampus" else ""
     chosen = f" --cohort {options.cohort}" if options.what == "phantom" else ""
+    rate = f" --rate {options.rate:g}" if options.rate else ""
     command = (
         f"python -m benchmarks.volumes_few_shot {options.what} {source}-o OUT --heads {' '.join(options.heads)} "
-        f"--steps {options.steps} --objects {options.objects} --rate {options.rate:g} --seed {options.seed}{chosen}"
+        f"--steps {options.steps} --objects {options.objects} --seed {options.seed}{chosen}{rate}"
     )
     support, queries = experiment.tested[-1].name, [case.name for case in experiment.tested[:-1]]
     return [
@@ -319,7 +322,7 @@ def arguments() -> argparse.Namespace:
         part.add_argument("--steps", type=int, default=200)
         part.add_argument("--objects", choices=["labels", "supervoxels"], default="labels")
         part.add_argument("--min-size", type=int, default=300, help="of supervoxels, in voxels")
-        part.add_argument("--rate", type=float, default=3e-3)
+        part.add_argument("--rate", type=float, help=f"of Adam, for all heads; if not given {RATE:g}, but {RATES}")
         part.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 

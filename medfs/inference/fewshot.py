@@ -16,7 +16,7 @@ from medfs.inference.calibration import best_offset
 from medfs.inference.native_grid import labels_of_blocks
 from medfs.inference.slice_odds import OrganOdds, SliceOdds, WorkingScan
 from medfs.inference.volume_odds import VolumeOdds
-from medfs.inference.working_grid import LabelledScan, WorkingGrid
+from medfs.inference.working_grid import SLICE_AXES, LabelledScan, WorkingGrid, stored_axes
 from medfs.io import Volume
 from medfs.io.names import shown
 from medfs.metrics import OrganScore, score_case
@@ -79,6 +79,7 @@ class FewShotSegmenter:
             supports[0].image,
             size=_SLICE_SIZE if size is None and not volumes else size,
             spacing_mm=getattr(segmentor.encoder, "spacing_mm", None),
+            axes=stored_axes(supports[0].image) if volumes else SLICE_AXES,
             modality=modality,
         )
         self.values = _wanted(supports, label_set, organs)

@@ -6,6 +6,7 @@ from math import ceil, prod
 from pathlib import Path
 from typing import cast
 
+import nibabel as nib
 import numpy as np
 import torch
 from monai.data import MetaTensor
@@ -14,6 +15,7 @@ from monai.transforms import Compose
 from medfs.errors import InputError, UsageError
 from medfs.io import Volume, read_image, read_labels, require_same_grid
 from medfs.io.names import shown
+from medfs.io.volume import slice_axis
 from medfs.transforms import (
     CanonicalOrientation,
     ClipPercentile,
@@ -23,7 +25,8 @@ from medfs.transforms import (
     WindowHU,
 )
 
-_ORIENTATION = "LAS"  # rows and columns of the published slices, once the axes are (slices, rows, columns)
+SLICE_AXES = "LAS"
+"""Where columns, rows and slices of the published slices run to."""
 _MOST_VOXELS = 2**28  # 1024 slices of 512 x 512
 
 
@@ -60,6 +63,7 @@ class WorkingGrid:
         first: the first support.
         size: pixels.
         spacing_mm: from slice to slice, row to row and column to column; not looked at if there is a size.
+        axes: where columns, rows and slices run to; the default is that of the published slices.
         modality: ``mr`` clips the highest 0.5 %, ``ct`` to [-125, 275] HU; both are standardised then, as published.
 
     Raises:
@@ -72,11 +76,13 @@ class WorkingGrid:
         *,
         size: int | None = None,
         spacing_mm: Sequence[float] | None = None,
+        axes: str = SLICE_AXES,
         modality: str = "mr",
     ) -> None:
         if modality not in ("mr", "ct") or (size is not None and size < 32):
             raise UsageError(f"modality {modality!r}, {size} pixels; expected mr or ct and at least 32")
-        turned = _turned(_tensor(first))
+        self.turn = CanonicalOrientation(axes)
+        turned = cast(MetaTensor, self.turn(_tensor(first)))
         column_mm, row_mm, slice_mm = _voxels_mm(turned)
         self.spacing_mm, self.keeps_thicker = (slice_mm, row_mm, column_mm), size is not None
         if size is not None:
@@ -105,7 +111,7 @@ class WorkingGrid:
         return self._slices(volume, _tensor(volume), ResampleLabelsToSpacing)
 
     def _slices(self, volume: Volume, values: MetaTensor, resample: type[ResampleToSpacing]) -> MetaTensor:
-        turned = _turned(values)
+        turned = cast(MetaTensor, self.turn(values))
         voxels_mm = _voxels_mm(turned)
         slice_mm, row_mm, column_mm = self.spacing_mm
         wanted = (column_mm, row_mm, max(slice_mm, voxels_mm[2]) if self.keeps_thicker else slice_mm)
@@ -120,8 +126,15 @@ class WorkingGrid:
         return MetaTensor(resampled.as_tensor().permute(3, 0, 2, 1), affine=resampled.affine)
 
 
-def _turned(volume: MetaTensor) -> MetaTensor:
-    return cast(MetaTensor, CanonicalOrientation(_ORIENTATION)(volume))
+def stored_axes(volume: Volume) -> str:
+    """Where columns, rows and slices of a scan run to as :func:`medfs.fewshot.prepare_case` makes them for training.
+
+    >>> stored_axes(Volume.from_array(np.zeros((2, 2, 2)), np.diag([1.0, -5.0, 1.0, 1.0])))
+    'RSP'
+    """
+    axis = slice_axis(volume.affine)
+    codes = nib.orientations.aff2axcodes(volume.affine)
+    return "".join(codes[place] for place in (*sorted({0, 1, 2} - {axis}), axis))
 
 
 def _voxels_mm(volume: MetaTensor) -> tuple[float, float, float]:

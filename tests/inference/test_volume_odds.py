@@ -6,13 +6,13 @@ import torch
 from few_shot_boxes import BRIGHTNESS, LABELS, RawEncoder, scan, segmentor
 
 from medfs.errors import InputError, UsageError
-from medfs.fewshot import FewShotSegmentor, VolumeMatcher
+from medfs.fewshot import FewShotSegmentor, VolumeMatcher, prepare_case
 from medfs.fewshot.heads import DMAPHead, QNetHead
 from medfs.inference.fewshot import FewShotSegmenter, leave_one_out
 from medfs.inference.slice_odds import WorkingScan
 from medfs.inference.volume_odds import VolumeOdds
-from medfs.inference.working_grid import WorkingGrid
-from medfs.io import Volume
+from medfs.inference.working_grid import WorkingGrid, stored_axes
+from medfs.io import Case, Volume, write_image, write_labels
 from medfs.networks import ResNetEncoder
 
 
@@ -61,6 +61,17 @@ def test_a_network_that_knows_its_spacing_gets_it_and_another_the_voxels_of_the_
     network = FewShotSegmentor(encoder, DMAPHead(encoder.out_channels, 4))
     assert FewShotSegmenter(network, [scan()], LABELS).grid.spacing_mm == (10, 2, 4)
     assert FewShotSegmenter(network, [scan()], LABELS, size=50).grid.spacing_mm == pytest.approx((8, 4, 4))
+
+
+def test_volumes_have_the_axes_that_training_gave_the_first_support(tmp_path):
+    for codes, spacing_mm in (("RAS", (4.0, 4.0, 8.0)), ("PSR", (16.0, 8.0, 4.0)), ("ILA", (5.0, 5.0, 5.0))):
+        first = scan(codes, spacing_mm)
+        write_image(tmp_path / f"{codes}.nii.gz", first.image.array, first.image)
+        write_labels(tmp_path / f"{codes}_labels.nii.gz", first.labels.array, first.labels)
+        case = Case(codes, codes, tmp_path / f"{codes}.nii.gz", tmp_path / f"{codes}_labels.nii.gz")
+        trained = prepare_case(case, case.label, tmp_path / "cache").open()[1]
+        grid = WorkingGrid(first.image, axes=stored_axes(first.image))
+        np.testing.assert_array_equal(grid.labels(first.labels)[:, 0].numpy(), trained)
 
 
 def slices(seed, size, labelled=(1, 2)):
