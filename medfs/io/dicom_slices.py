@@ -1,6 +1,7 @@
 """One DICOM file: its header checked, its voxels decoded and rescaled."""
 
 import contextlib
+import io
 import logging
 import math
 import warnings
@@ -13,7 +14,7 @@ import numpy as np
 
 from medfs.errors import InputError, MedfsError, root_cause
 from medfs.io.names import shown
-from medfs.io.stream import open_regular
+from medfs.io.stream import open_regular, require_inflated_size
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -30,6 +31,8 @@ _TAGS = [
 _PREAMBLE_BYTES = 128
 _MAGIC = b"DICM"
 _UNIT_TOLERANCE = 1e-3
+_META_GROUP = 2
+_MOST_INFLATED = 1 << 28  # bytes of one deflated slice with its header
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,10 +168,23 @@ def _parse(path: Path, **options: Any) -> "Dataset":
     if not is_dicom(path):
         raise InputError(f"{shown(path)}: no DICOM file; expected DICM after a preamble of {_PREAMBLE_BYTES} bytes")
     with open_regular(path) as file, _damage_named(path, "damaged DICOM file"):
+        _require_bounded(file, shown(path))
         data = dcmread(file, **options)
         for element in (*data.file_meta, *data):  # pydicom converts at the first access, and may raise then
             element.value  # noqa: B018
         return data
+
+
+def _require_bounded(file: io.BufferedReader, name: str) -> None:
+    """Return, at the file's beginning, if it does not expand to gigabytes: pydicom inflates a deflated file whole."""
+    from pydicom.filereader import read_dataset
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    file.seek(_PREAMBLE_BYTES + len(_MAGIC))
+    meta = read_dataset(file, False, True, stop_when=lambda tag, kind, length: tag >> 16 != _META_GROUP)
+    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        require_inflated_size(file, name, _MOST_INFLATED)
+    file.seek(0)
 
 
 def _require_single_grey_slice(header: "Dataset", name: str) -> None:

@@ -63,6 +63,26 @@ def file_payload(path: Path, offset: int, size: int, *, footer: bool = False) ->
     return payload, _note_extra(0 if footer else length - offset - size, name)
 
 
+def require_inflated_size(file: io.BufferedReader, name: str, most: int) -> None:
+    """Return if the raw deflate stream from the file's position on holds no more than ``most`` bytes.
+
+    Raises:
+        InputError: it holds more, or is damaged.
+    """
+    stream, seen, pending = zlib.decompressobj(-zlib.MAX_WBITS), 0, b""
+    while not stream.eof and seen <= most:
+        pending = stream.unconsumed_tail or file.read(_CHUNK)
+        try:
+            block = stream.decompress(pending, _MOST_OUTPUT)
+        except zlib.error as error:
+            raise InputError(f"{name}: damaged compressed data ({_cause(error)}); fetch the file again") from error
+        if not (pending or block):
+            return  # cut short, which its own reader says better
+        seen += len(block)
+    if seen > most:
+        raise InputError(f"{name}: compressed data that expand to more than {most} bytes; expected one slice")
+
+
 def open_regular(path: Path) -> io.BufferedReader:
     """Open a regular file that is not empty for reading; devices, pipes and folders are never opened.
 

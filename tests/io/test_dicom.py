@@ -1,7 +1,12 @@
 """DICOM series: order and geometry from positions, values as ITK reads them, faults named."""
 
+import contextlib
 import random
 import re
+import resource
+import struct
+import tracemalloc
+import zlib
 
 import numpy as np
 import pydicom
@@ -10,7 +15,14 @@ import SimpleITK as sitk  # noqa: N813
 from dicom_files import uid, write_series, write_slice
 from nibabel.eulerangles import euler2mat
 from pydicom.encaps import encapsulate
-from pydicom.uid import HTJ2KLossless
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    RLELossless,
+)
 
 from medfs.errors import InputError, UsageError
 from medfs.io.dicom import dicom_series, read_dicom_series
@@ -191,6 +203,62 @@ def test_compression_without_a_decoder_is_refused_with_the_remedy(folder):
     data.save_as(folder / "a.dcm", enforce_file_format=True)
     with pytest.raises(InputError, match=r"a.dcm: compressed as High.* \(1.2.840.10008.1.2.4.201\) .* gdcmconv --raw"):
         read_dicom_series(folder)
+
+
+def deflated(path, tail=b""):
+    """Write a deflated slice with ``tail`` after its content."""
+    write_slice(path, ARRAY[..., 0].T, (0, 0, 0), TransferSyntaxUID=DeflatedExplicitVRLittleEndian)
+    raw = path.read_bytes()
+    start = raw.index(DeflatedExplicitVRLittleEndian.encode()) + len(DeflatedExplicitVRLittleEndian)
+    while True:  # the first place from which on everything inflates
+        with contextlib.suppress(zlib.error):
+            content = zlib.decompress(raw[start:], -zlib.MAX_WBITS)
+            if content[:2] == b"\x08\x00":
+                break
+        start += 1
+    packer = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
+    path.write_bytes(raw[:start] + packer.compress(content + tail) + packer.flush())
+
+
+def test_a_deflated_file_is_read_and_a_bomb_is_refused_before_it_expands(folder):
+    deflated(folder / "a.dcm")
+    np.testing.assert_array_equal(read_dicom_series(folder).array, ARRAY[..., :1].astype(np.float32) - 1000)
+    deflated(folder / "a.dcm", struct.pack("<HH2sHI", 0x7FE1, 0x1010, b"OB", 0, 400 << 20) + bytes(400 << 20))
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"a\.dcm: compressed data that expand to more than 268435456 bytes"):
+        read_dicom_series(folder / "a.dcm")
+    assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", [b"XX", b"OB", b"UN", b"SQ", b"\0\0", b"UT"])
+def test_odd_elements_of_the_meta_header_never_take_the_memory_they_claim(folder, kind):
+    write_slice(folder / "a.dcm", ARRAY[..., 0].T, (0, 0, 0))
+    raw = (folder / "a.dcm").read_bytes()
+    odd = struct.pack("<HH2sHI", 2, 0x0102, kind, 0, 0xFFFFFFF0)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for place in (132, 144):
+        (folder / "a.dcm").write_bytes(raw[:place] + odd + raw[place:])
+        with pytest.raises(InputError, match=r"a\.dcm: "):
+            read_dicom_series(folder / "a.dcm")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 256 << 10
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless, JPEG2000Lossless, JPEGBaseline8Bit])
+@pytest.mark.parametrize("size", [38_000, 65_535])
+def test_a_slice_that_claims_gigabytes_is_refused_without_taking_them(folder, size, syntax):
+    write_slice(folder / "a.dcm", ARRAY[..., 0].T, (0, 0, 0))
+    data = pydicom.dcmread(folder / "a.dcm")
+    data.Rows = data.Columns = size
+    if syntax is not ExplicitVRLittleEndian:
+        data.file_meta.TransferSyntaxUID = syntax
+        data.PixelData = encapsulate([struct.pack("<16I", 1, 64, *[0] * 14) + b"\x01\x02\x03\x81\0" * 20])
+        data["PixelData"].is_undefined_length = True
+    data.save_as(folder / "a.dcm", enforce_file_format=True)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match=r"exceeds the limit|voxels cannot be decoded"):
+        read_dicom_series(folder / "a.dcm")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 256 << 10
 
 
 def test_every_cut_of_a_file_is_refused(folder):
