@@ -44,7 +44,7 @@ def fewshot(
         typer.Option(help="A trained network of medfs convert-checkpoint, or a run of few-shot training."),
     ] = None,
     head: Annotated[
-        str, typer.Option(help="Method, where there is no checkpoint: adnet, alp, dmap, hcpm or qnet.")
+        str, typer.Option(help="Method, where there is no checkpoint: adnet, alp, dmap, hcpm, qnet, pmm, ...")
     ] = "dmap",
     labels: Annotated[
         str, typer.Option(help="What the label values mean: a label set, or the organs from value 1 on.")
