@@ -1,8 +1,9 @@
 """``medfs doctor``: what is wrong with the files of a folder, before anything trains on them."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from medfs.io.inspection import Checked
+    from medfs.io.mending import Mended
 
 Item = TypeVar("Item")
 
@@ -51,16 +53,9 @@ def doctor(
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     total = sum((target.image is not None) + (target.labels is not None) for target in targets)
     root = data if data.is_dir() else data.absolute().parent
-    found = []
-    for checked in _shown(inspect(targets, known), total, "reading", console):
-        found.append(checked)
-        for finding in checked.findings:
-            typer.echo(f"{finding.level:5}  {_place(checked.path, root)}: {finding.text}")
+    found = _told(inspect(targets, known), total, "reading", console, partial(_finding_lines, root=root))
     if output is not None:
-        for mended in _shown(mend(data, output, found), total, "repairing", console):
-            if mended.action != "copied":
-                reason = f": {mended.reason}" if mended.reason else ""
-                typer.echo(f"{mended.action}  {_place(mended.path, root)}{reason}")
+        _told(mend(data, output, found), total, "repairing", console, partial(_mended_lines, root=root))
     if report is not None:
         _write_report(report, data, found, root)
     typer.echo(_summary(found))
@@ -76,10 +71,32 @@ def _known_values(labels: str) -> Sequence[int]:
     return range(len(resolve_label_set(labels).names))
 
 
-def _shown(items: Iterable[Item], total: int, verb: str, console: "Console") -> Iterator[Item]:
+def _told(
+    items: Iterable[Item], total: int, verb: str, console: "Console", lines: Callable[[Item], list[str]]
+) -> list[Item]:
+    """All items, with their lines printed as they come, or below the bar once it is gone."""
     from rich.progress import track
 
-    return iter(track(items, verb, total=total, console=console, disable=not console.is_terminal))
+    done, held = [], []
+    for item in track(items, verb, total=total, console=console, disable=not console.is_terminal, transient=True):
+        done.append(item)
+        if console.is_terminal:
+            held += lines(item)
+        else:
+            for line in lines(item):
+                typer.echo(line)
+    for line in held:
+        typer.echo(line)
+    return done
+
+
+def _finding_lines(checked: "Checked", root: Path) -> list[str]:
+    return [f"{finding.level:5}  {_place(checked.path, root)}: {finding.text}" for finding in checked.findings]
+
+
+def _mended_lines(mended: "Mended", root: Path) -> list[str]:
+    reason = f": {mended.reason}" if mended.reason else ""
+    return [] if mended.action == "copied" else [f"{mended.action}  {_place(mended.path, root)}{reason}"]
 
 
 def _place(path: Path, root: Path) -> str:

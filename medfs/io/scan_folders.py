@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from medfs.io.dicom_slices import is_dicom
 from medfs.io.names import case_name, shown, volume_suffix
 
 _LABELS, _SUPERVOXELS = "labels", "supervoxels"  # how the names of folders of label maps and of supervoxels begin
-_SEGMENTATION = ".seg.nrrd"
+_SEGMENTATIONS = (".seg.nrrd", "_seg.nii.gz", "_seg.nii")  # the latter two are what medfs segment writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,9 @@ def find_targets(path: str | Path) -> list[Target]:
 
     ``images/`` beside ``labels/`` (or ``imagesTr/``, ``labelsTr/``) are paired by name as
     :func:`medfs.io.find_cases` does, and what does not pair is a fault instead of the end. Any other file of a known
-    kind is an image, or a map of labels or supervoxels where its folder's name begins with one of these words. A folder
-    of DICOM slices is one series. Hidden files and linked folders are passed over.
+    kind is an image, or a map of labels or supervoxels where its folder's name begins with one of these words; so is
+    what ``medfs segment`` writes. A folder of DICOM slices is one series. Hidden files and linked folders are passed
+    over.
 
     Args:
         path: a folder, a file, or a MONAI datalist (JSON).
@@ -53,7 +54,9 @@ def find_targets(path: str | Path) -> list[Target]:
     """
     path = Path(path)
     if path.is_dir():
-        targets = [target for folder in _folders(path) for target in _targets_of(folder)]
+        hidden: list[OSError] = []
+        targets = [target for folder in _folders(path, hidden.append) for target in _targets_of(folder)]
+        targets += [Target(Path(error.filename), faults=(f"cannot be listed: {error.strerror}",)) for error in hidden]
     elif path.suffix.lower() == ".json":
         cases = [case for section in read_datalist(path).values() for case in section]
         targets = [Target(case.image, case.label) for case in cases]
@@ -66,8 +69,8 @@ def find_targets(path: str | Path) -> list[Target]:
     return targets
 
 
-def _folders(root: Path) -> Iterable[Path]:
-    for folder, inner, _ in os.walk(root):
+def _folders(root: Path, on_error: Callable[[OSError], None]) -> Iterable[Path]:
+    for folder, inner, _ in os.walk(root, onerror=on_error):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         pair = _pair_in(Path(folder))
         if pair is not None:
@@ -104,7 +107,7 @@ def _dataset(images: list[Path], labels: list[Path]) -> list[Target]:
 def _loose(paths: list[Path], folder: Path) -> list[Target]:
     pieces = folder.name.lower().startswith(_SUPERVOXELS)
     as_labels = pieces or folder.name.lower().startswith(_LABELS)
-    labels = [p for p in paths if as_labels or volume_suffix(p).lower() == _SEGMENTATION]
+    labels = [p for p in paths if as_labels or p.name.lower().endswith(_SEGMENTATIONS)]
     images = [p for p in paths if p not in set(labels)]
     faults = _name_faults(images) | _name_faults(labels)
     found = [Target(image, faults=faults.get(image, ())) for image in images]

@@ -90,6 +90,14 @@ def test_every_bad_file_is_a_line_and_the_others_are_read(medfs, tmp_path):
     assert out.splitlines()[-1].startswith(f"{len(images)} images: ")
 
 
+def test_on_a_terminal_the_lines_still_go_to_standard_output(medfs, dataset, monkeypatch):
+    plain = medfs("doctor", dataset).out
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    code, out, err = medfs("doctor", dataset)
+    assert (code, out) == (ExitCode.OK, plain)
+    assert "reading" in err
+
+
 def test_the_report_holds_every_file(medfs, dataset, tmp_path):
     assert medfs("doctor", dataset, "--json", tmp_path / "report.json").code == ExitCode.OK
     report = json.loads((tmp_path / "report.json").read_text())

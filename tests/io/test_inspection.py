@@ -1,6 +1,7 @@
 """What is found about files: each of the faults a folder can hold, once, at the right file."""
 
 import json
+import os
 
 import nibabel as nib
 import nifti_bytes as nb
@@ -136,6 +137,27 @@ def test_everything_below_a_folder_is_found_and_hidden_files_are_not(tmp_path):
     assert found["set/labelsTr/x.nii"].image == tmp_path / "set/imagesTr/x_0000.nii"
     faulty = {path: item.findings[0].text for path, item in found.items() if item.faults}
     assert faulty == {"loose/alone.img": "alone.hdr is missing beside it; a pair needs both"}
+
+
+def test_results_of_medfs_segment_are_label_maps(tmp_path):
+    nb.write_nifti(tmp_path / "a_seg.nii.gz", np.zeros((6, 5, 4), np.uint8))
+    assert findings(tmp_path) == [("a_seg.nii.gz", "note", "no voxel is labelled")]
+
+
+def test_a_folder_that_cannot_be_listed_is_a_fault_and_not_the_end(tmp_path, monkeypatch):
+    (tmp_path / "secret").mkdir()
+    nb.write_nifti(tmp_path / "a.nii", ARRAY, bitpix=9)
+    listing = os.scandir
+
+    def scandir(path):
+        if os.path.basename(path) == "secret":
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return listing(path)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    found = findings(tmp_path)
+    assert ("secret", "fault", "cannot be listed: Permission denied") in found
+    assert any(name == "a.nii" for name, _, _ in found)
 
 
 def test_one_file_and_a_datalist_will_do(tmp_path):
