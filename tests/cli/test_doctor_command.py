@@ -202,3 +202,16 @@ def test_neither_torch_nor_monai_is_loaded(dataset):
         "    sys.exit(f'loaded: {loaded}' if loaded or end.code else 0)"
     )
     subprocess.run([sys.executable, "-c", code, "doctor", dataset], check=True, capture_output=True)
+
+
+@pytest.mark.subprocess
+def test_a_reader_that_goes_away_is_no_traceback(tmp_path):
+    for number in range(300):
+        (tmp_path / f"{number}.nii").touch()
+    command = subprocess.Popen(
+        [sys.executable, "-m", "medfs", "doctor", tmp_path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert command.stdout.readline() == "fault  0.nii: empty file\n"
+    command.stdout.close()
+    assert command.stderr.read() == ""
+    assert command.wait() == ExitCode.SOME_FAILED
