@@ -74,7 +74,9 @@ HEADS = {
         "channels": 64,
         "window": 4,
         "stride": 2,
-        "max_keys": 512,
+        "max_keys": 256,
+        "hidden": 16,
+        "initial_threshold": 8.0,
     },
 }
 CHAOS_HEADS = {  # windows of 20 mm, as published; two slices are 15.4 mm

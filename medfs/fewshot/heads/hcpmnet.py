@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medfs.errors import UsageError
 from medfs.fewshot.heads.base import Bound, EpisodeHead
 from medfs.fewshot.heads.class_banks import banks_of, prototypes_of, shots_that_count
-from medfs.losses import Matches
+from medfs.losses import IGNORED, Matches
 from medfs.networks.functional import Pool, cosine_map, mask_on_grid, resize
 from medfs.networks.match_decoder import MatchDecoder
 from medfs.networks.prototype_bank import PrototypeBank, angle_and_magnitude, prototype_bank
@@ -50,6 +51,9 @@ class HCPMHead(EpisodeHead):
         spatial_dims: 2 for decoder kernels of 3x3, which see the slices of a volume one by one; 3 for 3x3x3, for
             volumes alone.
         hidden: width of the layer before the scalars.
+        initial_threshold: about what the scalars start from; None starts them as PyTorch does, near 0. What has passed
+            a ReLU resembles every prototype, with similarities of 8 or so: above 0 everywhere, both prior masks
+            exclude each other, and soft ones have next to no gradient there.
         alignment_weight: of the alignment loss.
 
     Raises:
@@ -59,9 +63,9 @@ class HCPMHead(EpisodeHead):
     to 150 windows, and up to 100 voxels where no window counts, at random, in tests too; here they are evenly spaced
     along the raster, always the same. It knows one shot; here the windows of all shots form one bank, and means,
     thresholds and attention are averaged over the shots. The gradient of the distance at zero, infinite there, is 0.
-    ``prior="soft"``, ``scaled_attention``, ``mean_similarity`` and ``pool="feature"`` are repairs of what the release
-    does; ``max_keys`` and ``spatial_dims`` serve volumes. Decoders start with larger weights, see
-    :class:`~medfs.networks.match_decoder.MatchDecoder`.
+    ``prior="soft"``, ``scaled_attention``, ``mean_similarity``, ``initial_threshold`` and ``pool="feature"`` are
+    repairs of what the release does; ``max_keys`` and ``spatial_dims`` serve volumes. Decoders start with larger
+    weights, see :class:`~medfs.networks.match_decoder.MatchDecoder`.
 
     References:
         Cheng et al., HCPMNet, few-shot medical image segmentation (2024).
@@ -84,6 +88,7 @@ class HCPMHead(EpisodeHead):
         mean_similarity: bool = False,
         spatial_dims: int = 2,
         hidden: int = 1000,
+        initial_threshold: float | None = None,
         alignment_weight: float = 1.0,
     ) -> None:
         super().__init__()
@@ -97,9 +102,11 @@ class HCPMHead(EpisodeHead):
         self.max_prototypes, self.max_keys, self.spatial_dims = max_prototypes, max_keys, spatial_dims
         self.prior, self.pool = prior, pool
         self.scaled_attention, self.mean_similarity = scaled_attention, mean_similarity
-        self.alignment_weight = alignment_weight
+        self.alignment_weight, self.initial_threshold = alignment_weight, initial_threshold
         self.reduce = PointwiseConv(in_channels[0], channels)
         self.scalars = nn.Sequential(nn.Linear(in_channels[-1], hidden), nn.Linear(hidden, 2))
+        if initial_threshold is not None:
+            nn.init.constant_(self.scalars[-1].bias, initial_threshold)
         self.closeness = nn.Parameter(torch.full((1,), 0.5))
         self.background_expansion = nn.Linear(1, 1)
         self.mine_query = MaskedAttention(channels, scaled=scaled_attention, max_keys=max_keys)
@@ -166,6 +173,18 @@ class HCPMHead(EpisodeHead):
             logits.append(part.decoder(self._matched(mined, bank, temperature)))
         side = {"scalars": scalars, "prior": torch.cat(priors, dim=1).detach()}
         return Prediction(resize(torch.cat(logits, dim=1).float(), mask.shape[2:]), side)
+
+    def loss(self, prediction: Prediction, target: Tensor) -> Tensor:
+        """The likelihood, taken of the logits, so that what is surely wrong has a gradient, too.
+
+        Args:
+            prediction: of the query.
+            target: (B, *S), integers; ``medfs.losses.IGNORED`` voxels do not count.
+        """
+        weights = prediction.logits.new_tensor(self.alignment_class_weights)
+        counted = (target != IGNORED).any()
+        loss = F.cross_entropy(prediction.logits, target, weights, ignore_index=IGNORED)
+        return loss if counted else prediction.logits.sum() * 0
 
     def swapped(self, prediction: Prediction) -> Matches:
         """This head bound to the scalars of the first direction, as published."""

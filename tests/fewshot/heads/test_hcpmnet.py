@@ -5,6 +5,8 @@ import torch
 
 from medfs.errors import UsageError
 from medfs.fewshot.heads import HCPMHead
+from medfs.losses import IGNORED, probability_nll
+from medfs.types import Prediction
 
 
 def head(**options):
@@ -39,6 +41,31 @@ def gradient_of_thresholds(prior):
 def test_soft_priors_give_their_thresholds_a_gradient():
     assert (gradient_of_thresholds("hard") == 0).all()
     assert (gradient_of_thresholds("soft") != 0).all()
+
+
+def test_scalars_start_where_they_are_told_to():
+    query, support, mask = episode()
+    for start in (0.0, 8.0):
+        built = head(initial_threshold=start)
+        scalars = built.match(query, support, mask, built.extract(support, mask)).side["scalars"]
+        torch.testing.assert_close(scalars, torch.full((1, 4), start), rtol=0, atol=1)
+
+
+def test_a_wrong_decision_has_a_gradient_however_sure_it_is():
+    logits = torch.tensor([60.0, -60.0]).view(1, 2, 1, 1).expand(1, 2, 2, 2).clone().requires_grad_()
+    target = torch.tensor([[[0, 1], [IGNORED, IGNORED]]])
+    head().loss(Prediction(logits), target).backward()
+    assert logits.grad[0, :, 0, 1].tolist() == pytest.approx([1 / 1.1, -1 / 1.1])
+    assert (logits.grad[0, :, 1] == 0).all()
+
+
+def test_the_loss_is_the_likelihood_of_the_probabilities():
+    random = torch.Generator().manual_seed(0)
+    prediction = Prediction(torch.randn(2, 2, 5, 5, generator=random))
+    target = torch.randint(0, 2, (2, 5, 5), generator=random)
+    expected = probability_nll(prediction.probability, target, (0.1, 1.0))
+    torch.testing.assert_close(head().loss(prediction, target), expected)
+    assert head().loss(prediction, torch.full_like(target, IGNORED)) == 0
 
 
 def test_priors_exclude_each_other():
