@@ -81,7 +81,7 @@ HEADS = {
 }
 CHAOS_HEADS = {  # windows of 20 mm, as published; two slices are 15.4 mm
     "ALP": {"mask_reduction": "area", "window": (1, 4, 4), "test_window": (1, 2, 2)},
-    "HCPM": HEADS["HCPM"] | {"window": (2, 16, 16), "stride": (1, 8, 8), "max_keys": 4096},
+    "HCPM": HEADS["HCPM"] | {"channels": CHANNELS, "window": (2, 16, 16), "stride": (1, 8, 8), "max_keys": 4096},
 }
 
 
@@ -338,7 +338,8 @@ def main() -> None:
     lines = memory(options) if options.what == "memory" else compare(options)
     print("\n".join(lines))
     if options.table:
-        write_part(options.table, options.what, "\n".join(lines))
+        drawn = "" if getattr(options, "objects", "labels") == "labels" else " from supervoxels"
+        write_part(options.table, options.what + drawn, "\n".join(lines))
 
 
 def write_part(path: Path, part: str, text: str) -> None:
