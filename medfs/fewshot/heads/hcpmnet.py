@@ -104,9 +104,10 @@ class HCPMHead(EpisodeHead):
         self.scaled_attention, self.mean_similarity = scaled_attention, mean_similarity
         self.alignment_weight, self.initial_threshold = alignment_weight, initial_threshold
         self.reduce = PointwiseConv(in_channels[0], channels)
-        self.scalars = nn.Sequential(nn.Linear(in_channels[-1], hidden), nn.Linear(hidden, 2))
+        last = nn.Linear(hidden, 2)
+        self.scalars = nn.Sequential(nn.Linear(in_channels[-1], hidden), last)
         if initial_threshold is not None:
-            nn.init.constant_(self.scalars[-1].bias, initial_threshold)
+            nn.init.constant_(last.bias, initial_threshold)
         self.closeness = nn.Parameter(torch.full((1,), 0.5))
         self.background_expansion = nn.Linear(1, 1)
         self.mine_query = MaskedAttention(channels, scaled=scaled_attention, max_keys=max_keys)
