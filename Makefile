@@ -9,11 +9,12 @@ CALLS ?= 100000
 SOURCES := setup.cfg setup.py pyproject.toml constraints.txt $(wildcard csrc/*)
 HEADER := os.path.join(sysconfig.get_path("include"), "Python.h")
 
-.PHONY: help demo test test-all lint sanitize install clean
+.PHONY: help demo test test-all soak lint sanitize install clean
 
 help:
 	@echo 'make demo      train, segment, score and export on synthetic torsos'
 	@echo 'make test      the tests of a few minutes; make test-all for every one'
+	@echo 'make soak      thousands of damaged files and all orientations, several minutes'
 	@echo 'make lint      style, types, layers, spelling'
 	@echo 'make sanitize  the C++ core under the address and undefined-behaviour sanitizers, CALLS=100000 random volumes'
 	@echo 'make install   only set up $(VENV)'
@@ -29,6 +30,9 @@ test: $(INSTALLED)
 
 test-all: $(INSTALLED)
 	$(BIN)/python -m pytest -m ""
+
+soak: $(INSTALLED)
+	$(BIN)/python -m pytest -m slow -rP tests/io/test_fuzzed_files.py tests/io/test_geometry_sweep.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -59,7 +59,7 @@ def test_the_version_is_that_of_the_package(medfs):
         (["demo", "--steps", "many"], "Invalid value for '--steps'"),
         (["demo", "--steps", "0"], "Invalid value for '--steps'"),
         (["evaluate", "x", "-o", "y", "--convention", "mine"], "Invalid value for '--convention'"),
-        (["train", "x", "-o", "y", "--objective", "magic"], "Invalid value for '--objective'"),
+        (["train", "x", "-o", "y", "--epochs", "many"], "Invalid value for '--epochs'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
