@@ -1,6 +1,7 @@
 """Volumes from episodes to scores: supervoxels or label maps, training, a file, a protocol."""
 
 import csv
+import inspect
 
 import pytest
 import torch
@@ -63,7 +64,9 @@ def network(head=None, **options):
     encoder = ResNetEncoder(
         18, spatial_dims=3, width=4, spacing_mm=(6, 1.5, 1), stem=(2, 1), norm="instance", **options
     )
-    return FewShotSegmentor(encoder, (head or DMAPHead)(encoder.out_channels, 8))
+    head = head or DMAPHead
+    reduced = {"channels": 8} if "channels" in inspect.signature(head).parameters else {}
+    return FewShotSegmentor(encoder, head(encoder.out_channels, **reduced))
 
 
 def trainer_of(segmentor, dataset, steps=2, epochs=1):
