@@ -47,4 +47,10 @@ def test_a_state_of_another_training_is_one_line():
 def test_a_state_from_before_objectives_had_one_is_resumed():
     state = trainer_of(4).state_of_run()
     del state["objective"]
-    trainer_of(4).resume(state)
+    trainer = trainer_of(4)
+    with torch.no_grad():
+        for parameter in trainer.network.parameters():
+            parameter.add_(1.0)
+    trainer.resume(state)
+    for name, value in trainer.network.state_dict().items():
+        torch.testing.assert_close(value, state["network"][name])
