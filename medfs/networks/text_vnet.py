@@ -61,6 +61,7 @@ class TextVNet(nn.Module):
         context_channels: width of the image's context vector.
         head_channels: channels inside the generated head.
         init: ``"text"`` starts the head with ``initialise_from_text``, ``"published"`` with default weights.
+        gradient_checkpointing: in training compute each stage of the backbone again in the backward pass, as `VNet`.
 
     Raises:
         UsageError: with fewer than 3 levels or another ``init``.
@@ -89,6 +90,7 @@ class TextVNet(nn.Module):
         context_channels: int = 256,
         head_channels: int = 8,
         init: Literal["text", "published"] = "text",
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         if levels < SCALES or init not in ("text", "published"):
@@ -96,7 +98,13 @@ class TextVNet(nn.Module):
                 f"text-conditioned V-Net: {levels=}, {init=}; expected at least {SCALES} levels, 'text' or 'published'"
             )
         classes = ClassVectors(classes) if isinstance(classes, int) else classes
-        self.backbone = VNet(in_channels, spatial_dims=spatial_dims, filters=filters, levels=levels)
+        self.backbone = VNet(
+            in_channels,
+            spatial_dims=spatial_dims,
+            filters=filters,
+            levels=levels,
+            gradient_checkpointing=gradient_checkpointing,
+        )
         deepest = self.backbone.channels[-SCALES:]
         self.context = GlobalContext(deepest, context_channels, spatial_dims=spatial_dims)
         self.head = TextConditionedHead(

@@ -1,10 +1,12 @@
 """The V-Net backbone of MagicNet and TAK: plain convolutions, instance normalisation, additive skips."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from monai.networks.layers.factories import Conv, Norm
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from medfs.errors import UsageError
 
@@ -38,6 +40,8 @@ class VNet(nn.Module):
         filters: channels of the first stage.
         levels: number of stages, at least 2; every axis of a patch must be a multiple of ``2**(levels-1)`` and
             hold two voxels in the deepest stage.
+        gradient_checkpointing: in training keep only what leaves each stage and compute the rest again in the backward
+            pass: the same gradients, less memory, more time.
 
     Raises:
         UsageError: for other ``spatial_dims`` or ``levels``.
@@ -51,11 +55,19 @@ class VNet(nn.Module):
         Chen et al. 2023, *MagicNet: Semi-Supervised Multi-Organ Segmentation via Magic-Cube Partition and Recovery*.
     """
 
-    def __init__(self, in_channels: int = 1, *, spatial_dims: int = 3, filters: int = 16, levels: int = 5) -> None:
+    def __init__(
+        self,
+        in_channels: int = 1,
+        *,
+        spatial_dims: int = 3,
+        filters: int = 16,
+        levels: int = 5,
+        gradient_checkpointing: bool = False,
+    ) -> None:
         super().__init__()
         if spatial_dims not in (2, 3) or levels < 2:
             raise UsageError(f"V-Net: {spatial_dims=}, {levels=}; expected 2 or 3 axes and at least 2 levels")
-        self.spatial_dims = spatial_dims
+        self.spatial_dims, self.gradient_checkpointing = spatial_dims, gradient_checkpointing
         self.channels = tuple(filters * 2**level for level in range(levels))
         counts = [min(level + 1, 3) for level in range(levels)]
         pairs = list(zip(self.channels[:-1], self.channels[1:], strict=True))
@@ -83,9 +95,9 @@ class VNet(nn.Module):
         """
         if not torch.jit.is_tracing():
             self._check(image.shape[2:])
-        stages = [self.encoder[0](image)]
+        stages = [self._stage(self.encoder[0], image)]
         for down, convolutions in zip(self.down, list(self.encoder)[1:], strict=True):
-            stages.append(convolutions(down(stages[-1])))
+            stages.append(self._stage(nn.Sequential(down, convolutions), stages[-1]))
         return tuple(stages)
 
     def decode(self, stages: Sequence[Tensor]) -> Tensor:
@@ -98,13 +110,23 @@ class VNet(nn.Module):
         """Features (B, C_i, *S / 2**i) of the decoder's levels, coarse to fine; the last are those of ``decode``."""
         decoded = stages[-1]
         for level in reversed(range(len(self.up))):
-            decoded = self.decoder[level](self.up[level](decoded) + stages[level])
+            decoded = self._stage(partial(self._joined, level), decoded, stages[level])
             yield decoded
 
     def forward(self, image: Tensor) -> tuple[Stages, Tensor]:
         """Stages and decoded features of an image (B, C, *S)."""
         stages = self.encode(image)
         return stages, self.decode(stages)
+
+    def _joined(self, level: int, coarse: Tensor, skip: Tensor) -> Tensor:
+        joined: Tensor = self.decoder[level](self.up[level](coarse) + skip)
+        return joined
+
+    def _stage(self, layers: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        if self.gradient_checkpointing and self.training and torch.is_grad_enabled():
+            recomputed: Tensor = checkpoint(layers, *inputs, use_reentrant=False, preserve_rng_state=False)
+            return recomputed
+        return layers(*inputs)
 
     def _check(self, size: Sequence[int]) -> None:
         stride = 2 ** len(self.down)
@@ -124,13 +146,27 @@ class PlainVNet(nn.Module):
         spatial_dims: 2 or 3.
         filters: channels of the first stage.
         levels: number of stages.
+        gradient_checkpointing: as in `VNet`.
     """
 
     def __init__(
-        self, num_classes: int, in_channels: int = 1, *, spatial_dims: int = 3, filters: int = 16, levels: int = 5
+        self,
+        num_classes: int,
+        in_channels: int = 1,
+        *,
+        spatial_dims: int = 3,
+        filters: int = 16,
+        levels: int = 5,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        self.backbone = VNet(in_channels, spatial_dims=spatial_dims, filters=filters, levels=levels)
+        self.backbone = VNet(
+            in_channels,
+            spatial_dims=spatial_dims,
+            filters=filters,
+            levels=levels,
+            gradient_checkpointing=gradient_checkpointing,
+        )
         self.num_classes = num_classes
         self.output = Conv[Conv.CONV, spatial_dims](filters, num_classes, 1)
 

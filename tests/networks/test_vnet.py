@@ -55,3 +55,32 @@ def test_the_plain_control_is_the_backbone_and_one_convolution() -> None:
     network = PlainVNet(5, spatial_dims=2, filters=4, levels=3)
     assert network(torch.zeros(2, 1, 16, 16)).shape == (2, 5, 16, 16)
     assert count(network) == count(network.backbone) + 4 * 5 + 5
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_gradient_checkpointing_keeps_outputs_and_gradients_and_holds_fewer_tensors(dims: int) -> None:
+    torch.manual_seed(0)
+    kept = PlainVNet(3, spatial_dims=dims, filters=4, levels=3)
+    again = PlainVNet(3, spatial_dims=dims, filters=4, levels=3, gradient_checkpointing=True)
+    again.load_state_dict(kept.state_dict())
+    image = torch.randn(1, 1, *[16] * dims)
+    held = [voxels_held(network, image) for network in (kept, again)]
+    assert held[1] < 0.5 * held[0]
+    for first, second in zip(kept.parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(first.grad, second.grad, rtol=0, atol=0)
+    torch.testing.assert_close(kept.eval()(image), again.eval()(image), rtol=0, atol=0)
+
+
+def voxels_held(network: torch.nn.Module, image: torch.Tensor) -> int:
+    """Numbers that the forward pass keeps for the backward pass, which is run as well."""
+    sizes = []
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        sizes.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = network.train()(image).square().mean()
+    count = sum(sizes)
+    loss.backward()
+    return count
