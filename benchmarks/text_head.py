@@ -4,7 +4,8 @@
     python -m benchmarks.text_head speed
 
 ``curves`` trains small networks on phantoms and prints the mean Dice of the 15 organs on phantoms never seen.
-``speed`` times one training step and one inference pass and reads the peak memory, each in a fresh process.
+``speed`` takes the processor time of one training step and one inference pass, one thread, and the peak memory, each
+form in a fresh process.
 """
 
 import argparse
@@ -141,10 +142,10 @@ def measure(form: str, filters: int, size: int, queue: "multiprocessing.Queue[tu
     """Seconds of a training step and of inference, and MiB that the step needs beyond weights and image."""
     torch.set_num_threads(1)
     text_head.apply_kernels = apply_kernels_plain if form == "materialised" else apply_kernels
-    network = PlainVNet(CLASSES, filters=filters) if form == "plain convolution" else TextVNet(CLASSES, filters=filters)
+    network = build("plain" if form == "plain convolution" else "text", filters, levels=5)
     image = torch.randn(1, 1, size, size, size)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    step = min(timed(lambda: network(image).mean().backward()) for _ in range(2))
+    step = min(timed(lambda: network(image).mean().backward()) for _ in range(3))
     peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     with torch.no_grad():
         inference = min(timed(lambda: network(image)) for _ in range(2))
@@ -152,9 +153,9 @@ def measure(form: str, filters: int, size: int, queue: "multiprocessing.Queue[tu
 
 
 def timed(action: Callable[[], object]) -> float:
-    begun = time.perf_counter()
+    begun = time.process_time()
     action()
-    return time.perf_counter() - begun
+    return time.process_time() - begun
 
 
 def speed(arguments: argparse.Namespace) -> None:
