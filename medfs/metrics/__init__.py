@@ -1,5 +1,7 @@
 """Segmentation metrics per case and organ, in millimetres, with a stated rule for absent organs."""
 
+from medfs.metrics.class_iou import ClassIoU as ClassIoU
+from medfs.metrics.class_iou import over_seeds as over_seeds
 from medfs.metrics.conventions import CONVENTIONS as CONVENTIONS
 from medfs.metrics.conventions import METRICS as METRICS
 from medfs.metrics.conventions import Convention as Convention
