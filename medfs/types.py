@@ -157,11 +157,13 @@ class Prototypes:
         foreground: (B, P, C).
         background: (B, P', C); None for heads that do without.
         side: what else is worth knowing, by name, e.g. the share of foreground that was kept, (B,).
+        directions: whether they have length 1, or 0 where there is nothing; who changes them keeps that.
     """
 
     foreground: Tensor
     background: Tensor | None = None
     side: Mapping[str, Tensor] = field(default_factory=dict)
+    directions: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

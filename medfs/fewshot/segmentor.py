@@ -12,7 +12,8 @@ from medfs.fewshot.plugins import EpisodePlugin
 from medfs.losses import IGNORED, alignment_loss
 from medfs.networks.functional import resize
 from medfs.text import TextPrior
-from medfs.types import Episode, Features, Prediction
+from medfs.text.prompts import BACKGROUND
+from medfs.types import Episode, Features, Prediction, Prototypes
 
 _BUILT_IN_SIZE = 64
 
@@ -37,7 +38,8 @@ class FewShotSegmentor(nn.Module):
         encoder: a module as :class:`Encoder` describes.
         head: the method.
         plugins: applied in order.
-        text_prior: gives plug-ins the texts of an episode's class; None if no plug-in reads any.
+        text_prior: gives plug-ins the texts of an episode's class and of the background, by name; None if no plug-in
+            reads any.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class FewShotSegmentor(nn.Module):
     def forward(self, episode: Episode) -> Prediction:
         """Segment the queries; their truth, if the episode has it, is not looked at."""
         query, support = self.encode(episode)
-        return self.match(query, support, episode.support_mask, self._text(episode.class_name))
+        return self.match(query, support, episode.support_mask, self.texts(episode.class_name))
 
     def losses(self, episode: Episode) -> dict[str, Tensor]:
         """Weighted terms whose sum training minimises: segmentation, alignment if the head has it, the head's own.
@@ -67,7 +69,7 @@ class FewShotSegmentor(nn.Module):
         if episode.query_mask is None:
             raise UsageError("episode without query mask; training needs the truth of the query")
         query, support = self.encode(episode)
-        mask, text = episode.support_mask, self._text(episode.class_name)
+        mask, text = episode.support_mask, self.texts(episode.class_name)
         query, support = self._changed(query, support, mask, text)
         prediction = self._matched(query, support, mask, text)
         target = episode.query_mask.long()
@@ -95,34 +97,58 @@ class FewShotSegmentor(nn.Module):
             query: (B, C, *S) at each level.
             support: (B, K, C, *S) at each level.
             mask: (B, K, *S), bool.
-            text: (B, T, D), texts of the classes.
+            text: (B, 2, T, D), of :meth:`texts`.
         """
         query, support = self._changed(query, support, mask, text)
         return self._matched(query, support, mask, text)
 
-    def for_supports(self, images: Tensor | None = None, masks: Tensor | None = None) -> "SupportedSegmentor":
+    def match_tuned(self, query: Features, support: Features, mask: Tensor, text: Tensor | None = None) -> Prediction:
+        """As :meth:`match`, with the head tuned to the episodes as at test time (:meth:`EpisodeHead.adapt`)."""
+        query, support = self._changed(query, support, mask, text)
+        prototypes = self._extracted(support, mask, text)
+        with self.head.adapt(query, support, mask, prototypes):
+            return self.head.match(query, support, mask, prototypes)
+
+    def texts(self, names: Sequence[str]) -> Tensor | None:
+        """Texts (B, 2, T, D) of the background and of B classes; None without names or prior, or if nobody reads them.
+
+        Raises:
+            UsageError: the prior lacks a name, or the background; the message has the nearest.
+        """
+        if self.text_prior is None or not names or not len(self.plugins):
+            return None
+        return torch.stack([self.text_prior([BACKGROUND] * len(names)), self.text_prior(names)], dim=1)
+
+    @property
+    def depends_on_query(self) -> bool:
+        """Whether the prototypes of an organ depend on the query: a plug-in sees it, or the head is tuned to it."""
+        return len(self.plugins) > 0 or type(self.head).adapt is not EpisodeHead.adapt
+
+    def for_supports(
+        self, images: Tensor | None = None, masks: Tensor | None = None, names: Sequence[str] = ()
+    ) -> "SupportedSegmentor":
         """The network with supports inside: ``forward(image)``. They are encoded in evaluation mode.
 
         Args:
             images: (N, K, C, *S), K supports for each of N organs.
             masks: (N, K, *S), bool. Without images and masks a bright ball stands in, for one organ: enough to check
                 or export the module.
+            names: of the N organs, for plug-ins that read texts.
 
         Raises:
-            UsageError: the shapes do not fit together, or one of the two is missing.
+            UsageError: the shapes do not fit together, one of the two is missing, or the prior lacks a name.
         """
         if images is None and masks is None:
             images, masks = _ball(self.encoder.spatial_dims)  # type: ignore[arg-type]
+            names = self.text_prior.names[-1:] if self.text_prior is not None else ()
         if images is None or masks is None or images.ndim < 5 or masks.shape != (*images.shape[:2], *images.shape[3:]):
             raise UsageError("supports: expected images (N, K, C, *S) together with masks (N, K, *S)")
         training = self.encoder.training
         with torch.no_grad():
             stages = self.encoder.eval()(images.flatten(0, 1))
         self.encoder.train(training)
-        return SupportedSegmentor(self, tuple(s.unflatten(0, images.shape[:2]) for s in stages), masks)
-
-    def _text(self, names: Sequence[str]) -> Tensor | None:
-        return None if self.text_prior is None or not names else self.text_prior(names)
+        support = tuple(stage.unflatten(0, images.shape[:2]) for stage in stages)
+        return SupportedSegmentor(self, support, masks, self.texts(names))
 
     def _changed(
         self, query: Features, support: Features, mask: Tensor, text: Tensor | None
@@ -132,10 +158,15 @@ class FewShotSegmentor(nn.Module):
         return query, support
 
     def _matched(self, query: Features, support: Features, mask: Tensor, text: Tensor | None) -> Prediction:
+        return self.head.match(query, support, mask, self._extracted(support, mask, text))
+
+    def _extracted(self, support: Features, mask: Tensor, text: Tensor | None) -> tuple[Prototypes, ...]:
         prototypes = self.head.extract(support, mask)
-        for plugin in self._plugins():
-            prototypes = plugin.on_prototypes(prototypes, support, mask, text)
-        return self.head.match(query, support, mask, prototypes)
+        if plugins := self._plugins():
+            features = self.head.prototype_features(support)
+            for plugin in plugins:
+                prototypes = plugin.on_prototypes(prototypes, features, mask, text)
+        return prototypes
 
     def _plugins(self) -> list[EpisodePlugin]:
         return [plugin for plugin in self.plugins if isinstance(plugin, EpisodePlugin)]
@@ -148,16 +179,21 @@ class SupportedSegmentor(nn.Module):
         segmentor: the network; shared, not copied.
         support: (N, K, C, *S) at each level, features of the supports of N organs.
         masks: (N, K, *S), bool.
+        text: (N, 2, T, D), of :meth:`FewShotSegmentor.texts`.
     """
 
     masks: Tensor
+    text: Tensor | None
 
-    def __init__(self, segmentor: FewShotSegmentor, support: Features, masks: Tensor) -> None:
+    def __init__(
+        self, segmentor: FewShotSegmentor, support: Features, masks: Tensor, text: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.segmentor, self.levels = segmentor, len(support)
         for level, stage in enumerate(support):
             self.register_buffer(f"support_{level}", stage)
         self.register_buffer("masks", masks)
+        self.register_buffer("text", None if text is None else text.detach())
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (B, 1 + N, *S) of images (B, C, *S), background first.
@@ -178,14 +214,12 @@ class SupportedSegmentor(nn.Module):
         """
         support = tuple(self.get_buffer(f"support_{level}") for level in range(self.levels))
         head, masks = self.segmentor.head, self.masks
-        fixed = not len(self.segmentor.plugins) and type(head).adapt is EpisodeHead.adapt
-        prototypes = head.extract(support, masks) if fixed else None
+        prototypes = None if self.segmentor.depends_on_query else head.extract(support, masks)
         found = []
         for index in range(len(query[0])):
             shared = tuple(stage[index].expand(len(masks), *stage.shape[1:]) for stage in query)
-            if prototypes is None:  # the query changes them: a plug-in sees it, or the head is tuned to it
-                with head.adapt(shared, support, masks):
-                    prediction = self.segmentor.match(shared, support, masks)
+            if prototypes is None:
+                prediction = self.segmentor.match_tuned(shared, support, masks, self.text)
             else:
                 prediction = head.match(shared, support, masks, prototypes)
             found.append(prediction.probability[:, 1])

@@ -9,7 +9,6 @@ from monai.inferers import sliding_window_inference
 from torch import Tensor
 
 from medfs.errors import InputError, UsageError
-from medfs.fewshot.heads import EpisodeHead
 from medfs.fewshot.segmentor import FewShotSegmentor
 from medfs.fewshot.volume_windows import grown, surroundings, window_size
 from medfs.networks.encoders import relative_positions
@@ -28,11 +27,13 @@ class SupportedOrgan:
         stages: (1, K, C, *S) at each level.
         mask: (1, K, *S), bool.
         prototypes: as the head extracts them; None where they depend on the query.
+        text: (1, 2, T, D), what plug-ins read.
     """
 
     stages: Features
     mask: Tensor
     prototypes: tuple[Prototypes, ...] | None
+    text: Tensor | None = None
 
 
 class VolumeMatcher:
@@ -69,7 +70,12 @@ class VolumeMatcher:
         self.most_voxels, self.overlap = most_voxels, overlap
 
     def supports(
-        self, images: Sequence[Tensor], masks: Mapping[int, Sequence[Tensor]], *, names: Sequence[str] = ()
+        self,
+        images: Sequence[Tensor],
+        masks: Mapping[int, Sequence[Tensor]],
+        *,
+        names: Sequence[str] = (),
+        organ_names: Mapping[int, str] | None = None,
     ) -> dict[int, SupportedOrgan]:
         """Encode K supports, each once for all organs.
 
@@ -80,6 +86,7 @@ class VolumeMatcher:
             images: (C, *S) of each support; S may differ.
             masks: (*S), bool, of each support, by organ; empty where a support lacks the organ.
             names: of the supports, for messages.
+            organ_names: names of the organs, for plug-ins that read texts.
 
         Returns:
             One entry for each organ, in the order of ``masks``.
@@ -98,7 +105,7 @@ class VolumeMatcher:
         organs = {}
         for value, of_organ in masks.items():
             shapes = [grown(mask[crop], size, 0) for mask, crop in zip(of_organ, crops, strict=True)]
-            organs[value] = self.organ(stages, torch.stack(shapes))
+            organs[value] = self.organ(stages, torch.stack(shapes), (organ_names or {}).get(value))
         return organs
 
     @torch.no_grad()
@@ -116,16 +123,18 @@ class VolumeMatcher:
         return tuple(torch.stack(level, dim=1) for level in zip(*each, strict=True))
 
     @torch.no_grad()
-    def organ(self, stages: Features, mask: Tensor) -> SupportedOrgan:
+    def organ(self, stages: Features, mask: Tensor, name: str | None = None) -> SupportedOrgan:
         """One organ of encoded supports.
 
         Args:
             stages: of :meth:`encode`.
             mask: (K, *S), bool.
+            name: of the organ, for plug-ins that read texts.
         """
-        head, masks = self.segmentor.head, mask[None].to(self.device)
-        depends = len(self.segmentor.plugins) or type(head).adapt is not EpisodeHead.adapt
-        return SupportedOrgan(stages, masks, None if depends else head.extract(stages, masks))
+        segmentor, masks = self.segmentor, mask[None].to(self.device)
+        text = segmentor.texts(() if name is None else (name,))
+        prototypes = None if segmentor.depends_on_query else segmentor.head.extract(stages, masks)
+        return SupportedOrgan(stages, masks, prototypes, text)
 
     @torch.no_grad()  # not inference mode: heads that adapt to an episode need gradients of these features
     def foreground(self, image: Tensor, organs: Sequence[SupportedOrgan], encoded: Features | None = None) -> Tensor:
@@ -173,5 +182,4 @@ class VolumeMatcher:
     def _matched(self, query: Features, organ: SupportedOrgan) -> Prediction:
         if organ.prototypes is not None:
             return self.segmentor.head.match(query, organ.stages, organ.mask, organ.prototypes)
-        with self.segmentor.head.adapt(query, organ.stages, organ.mask):
-            return self.segmentor.match(query, organ.stages, organ.mask)
+        return self.segmentor.match_tuned(query, organ.stages, organ.mask, organ.text)

@@ -61,6 +61,15 @@ class ADNetHead(EpisodeHead):
         self.reduce = PointwiseConv(in_channels[-1], channels)
         self.threshold = nn.Parameter(torch.tensor([float(initial_threshold)]))
 
+    @property
+    def prototype_channels(self) -> tuple[int, ...]:
+        """Those after the reduction."""
+        return (self.channels,)
+
+    def prototype_features(self, support: Features) -> Features:
+        """The reduced last stage."""
+        return (self.reduce(support[-1].flatten(0, 1)).unflatten(0, support[-1].shape[:2]),)
+
     def extract(self, support: Features, mask: Tensor) -> tuple[Prototypes, ...]:
         """The mean foreground feature, (B, 1, C).
 

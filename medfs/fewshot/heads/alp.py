@@ -90,6 +90,15 @@ class ALPHead(EpisodeHead):
         self.occupancy, self.max_prototypes, self.mask_reduction = occupancy, max_prototypes, mask_reduction
         self.reduce = PointwiseConv(in_channels[-1], channels)
 
+    @property
+    def prototype_channels(self) -> tuple[int, ...]:
+        """Those after the reduction."""
+        return (self.channels,)
+
+    def prototype_features(self, support: Features) -> Features:
+        """The reduced last stage."""
+        return (self._reduced(support[-1].flatten(0, 1)).unflatten(0, support[-1].shape[:2]),)
+
     def extract(self, support: Features, mask: Tensor) -> tuple[Prototypes, ...]:
         """The prototypes of both classes (B, 1 + P, C), the global one first; ``side`` says which are valid.
 

@@ -21,10 +21,25 @@ class EpisodeHead(nn.Module, ABC):
     Attributes:
         alignment_weight: of the prototype alignment loss; 0 where the paper has none.
         alignment_class_weights: of background and foreground in it.
+        in_channels: of the encoder's stages.
     """
 
     alignment_weight: float = 0.0
     alignment_class_weights: tuple[float, float] = (1.0, 1.0)
+    in_channels: tuple[int, ...]
+
+    @property
+    def prototype_channels(self) -> tuple[int, ...]:
+        """Channels of each entry of the prototypes; by default those of the encoder's stages."""
+        return self.in_channels
+
+    def prototype_features(self, support: Features) -> Features:
+        """The features (B, K, C, *S) that each entry of the prototypes is made of; by default all that are given.
+
+        Args:
+            support: (B, K, C, *S) at each level.
+        """
+        return support
 
     @abstractmethod
     def extract(self, support: Features, mask: Tensor) -> tuple[Prototypes, ...]:
@@ -62,8 +77,17 @@ class EpisodeHead(nn.Module, ABC):
         """Further weighted terms of training by name; what needs the truth of the query lives here. Default: none."""
         return {}
 
-    def adapt(self, query: Features, support: Features, mask: Tensor) -> AbstractContextManager[None]:
-        """Tune to one episode at test time, on temporary parameters that are restored on exit. Default: nothing."""
+    def adapt(
+        self, query: Features, support: Features, mask: Tensor, prototypes: tuple[Prototypes, ...] | None = None
+    ) -> AbstractContextManager[None]:
+        """Tune to one episode at test time, on temporary parameters that are restored on exit. Default: nothing.
+
+        Args:
+            query: (B, C, *S) at each level.
+            support: (B, K, C, *S) at each level.
+            mask: (B, K, *S), bool.
+            prototypes: what will be matched, where plug-ins have changed it; None for what is extracted.
+        """
         return nullcontext()
 
 

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 
 import torch
@@ -106,6 +107,14 @@ def class_pair(prototypes: Prototypes, shot: int) -> Tensor:
     """Background and foreground of one shot, (B, 2, C)."""
     assert prototypes.background is not None
     return torch.stack([prototypes.background[:, shot], prototypes.foreground[:, shot]], dim=1)
+
+
+def normal_tensors(prototypes: tuple[Prototypes, ...]) -> tuple[Prototypes, ...]:
+    """Copies of prototypes of inference mode that gradients may pass."""
+    return tuple(
+        replace(p, foreground=p.foreground.clone(), background=None if p.background is None else p.background.clone())
+        for p in prototypes
+    )
 
 
 def share_on(mask: Tensor, size: Sequence[int]) -> Tensor:

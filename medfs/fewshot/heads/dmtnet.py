@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medfs.fewshot.heads.class_banks import shots_that_count
-from medfs.fewshot.heads.correlated import CorrelatedHead, class_pair, mean_under, share_on
+from medfs.fewshot.heads.correlated import CorrelatedHead, class_pair, mean_under, normal_tensors, share_on
 from medfs.losses import IGNORED, probability_nll
 from medfs.networks.anchor_space import anchor_coordinates, prototype_weights
 from medfs.networks.cell_prototypes import cell_similarity
@@ -102,7 +102,9 @@ class DMTNetHead(CorrelatedHead):
         return {"background": background, "scores": self.score_weight * mean}
 
     @contextmanager
-    def adapt(self, query: Features, support: Features, mask: Tensor) -> Iterator[None]:
+    def adapt(
+        self, query: Features, support: Features, mask: Tensor, prototypes: tuple[Prototypes, ...] | None = None
+    ) -> Iterator[None]:
         """Tune to the supports of one batch of episodes; on exit the decoder is as trained.
 
         Each support is predicted from itself, and Adam lowers the cross-entropy with its mask by the weights of the
@@ -112,10 +114,11 @@ class DMTNetHead(CorrelatedHead):
             query: not looked at.
             support: (B, K, C, *S) at each level.
             mask: (B, K, *S), bool.
+            prototypes: what will be matched; None for what is extracted.
         """
         try:
             if self.tuning_steps and len(self.decoder.mix):
-                self._tune(support, mask)
+                self._tune(support, mask, prototypes)
             yield
         finally:
             self._gains = []
@@ -126,9 +129,10 @@ class DMTNetHead(CorrelatedHead):
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def _tune(self, support: Features, mask: Tensor) -> None:
+    def _tune(self, support: Features, mask: Tensor, prototypes: tuple[Prototypes, ...] | None) -> None:
         support, mask = tuple(stage.clone() for stage in support), mask.clone()  # no tensors of inference mode
-        prototypes, counts = self.extract(support, mask), shots_that_count(mask)
+        prototypes = self.extract(support, mask) if prototypes is None else normal_tensors(prototypes)
+        counts = shots_that_count(mask)
         size = (len(mask), self.decoder.mixed_channels)
         gains = [torch.zeros(size, device=mask.device, requires_grad=True) for _ in self.decoder.mix]
         self._gains = gains

@@ -115,6 +115,15 @@ class HCPMHead(EpisodeHead):
         self.foreground = _ClassMatch(channels, spatial_dims)
         self.background = _ClassMatch(channels, spatial_dims)
 
+    @property
+    def prototype_channels(self) -> tuple[int, ...]:
+        """Those after the reduction."""
+        return (self.channels,)
+
+    def prototype_features(self, support: Features) -> Features:
+        """The reduced first stage."""
+        return (self._reduced(support[0].flatten(0, 1)).unflatten(0, support[0].shape[:2]),)
+
     def extract(self, support: Features, mask: Tensor) -> tuple[Prototypes, ...]:
         """The banks of both classes (B, 1 + P, C), the mean first; ``side`` says which entries are valid.
 

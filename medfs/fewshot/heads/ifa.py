@@ -56,6 +56,15 @@ class IFAHead(EpisodeHead):
         super().__init__()
         self.in_channels, self.refine, self.round_weight = tuple(in_channels), refine, round_weight
 
+    @property
+    def prototype_channels(self) -> tuple[int, ...]:
+        """Those of the last stage."""
+        return self.in_channels[-1:]
+
+    def prototype_features(self, support: Features) -> Features:
+        """The last stage."""
+        return support[-1:]
+
     def extract(self, support: Features, mask: Tensor) -> tuple[Prototypes, ...]:
         """The mean features (B, 1, C) of foreground and background.
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medfs.fewshot.heads.class_banks import shots_that_count
-from medfs.fewshot.heads.correlated import CorrelatedHead, class_pair, mean_under, share_on
+from medfs.fewshot.heads.correlated import CorrelatedHead, class_pair, mean_under, normal_tensors, share_on
 from medfs.networks.anchor_space import anchor_coordinates, dual_directions, prototype_weights, unit_anchors
 from medfs.networks.hypercorrelation import correlation
 from medfs.types import Features, Prediction, Prototypes
@@ -69,7 +69,9 @@ class PATNetHead(CorrelatedHead):
         return Prediction(self.decode(correlations))
 
     @contextmanager
-    def adapt(self, query: Features, support: Features, mask: Tensor) -> Iterator[None]:
+    def adapt(
+        self, query: Features, support: Features, mask: Tensor, prototypes: tuple[Prototypes, ...] | None = None
+    ) -> Iterator[None]:
         """Tune the anchors of the finest grid to one batch of episodes; on exit they are as trained.
 
         Each step predicts the query and lowers, by Adam, the divergence of the softmax of its transformed foreground
@@ -80,10 +82,11 @@ class PATNetHead(CorrelatedHead):
             query: (B, C, *S) at each level.
             support: (B, K, C, *S) at each level.
             mask: (B, K, *S), bool.
+            prototypes: what will be matched; None for what is extracted.
         """
         try:
             if self.tuning_steps:
-                self._tune(query, support, mask)
+                self._tune(query, support, mask, prototypes)
             yield
         finally:
             self._shift = None
@@ -94,10 +97,12 @@ class PATNetHead(CorrelatedHead):
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def _tune(self, query: Features, support: Features, mask: Tensor) -> None:
+    def _tune(
+        self, query: Features, support: Features, mask: Tensor, prototypes: tuple[Prototypes, ...] | None
+    ) -> None:
         query, support = (tuple(stage.clone() for stage in stages) for stages in (query, support))  # of inference mode
         mask = mask.clone()
-        prototypes = self.extract(support, mask)
+        prototypes = self.extract(support, mask) if prototypes is None else normal_tensors(prototypes)
         shift = torch.zeros(len(mask), *self.anchors[0].shape, device=mask.device, requires_grad=True)
         self._shift = shift
         optimiser = torch.optim.Adam([shift], lr=self.learning_rate)

@@ -75,6 +75,16 @@ class PMMHead(EpisodeHead):
         self.sum_up = PlaneConv(channels + 2 * residual, channels, bias=True)
         self.decoder = MixtureDecoder(channels)
 
+    @property
+    def prototype_channels(self) -> tuple[int, ...]:
+        """Those after the reduction, for each round."""
+        return (self.channels,) * len(self.mixtures)
+
+    def prototype_features(self, support: Features) -> Features:
+        """The reduced stages, the same for each round."""
+        reduced = self._reduced(tuple(stage.flatten(0, 1) for stage in support))
+        return (reduced.unflatten(0, support[0].shape[:2]),) * len(self.mixtures)
+
     def extract(self, support: Features, mask: Tensor) -> tuple[Prototypes, ...]:
         """The directions of both classes (B, P, C), for each round; no gradient reaches the supports.
 
@@ -91,7 +101,8 @@ class PMMHead(EpisodeHead):
             for weight in (share, 1 - share)
         )
         rounds = range(len(self.mixtures))
-        return tuple(Prototypes(self._directions(foreground, n), self._directions(background, n)) for n in rounds)
+        found = ((self._directions(foreground, n), self._directions(background, n)) for n in rounds)
+        return tuple(Prototypes(*pair, directions=True) for pair in found)
 
     def match(self, query: Features, support: Features, mask: Tensor, prototypes: tuple[Prototypes, ...]) -> Prediction:
         """The query decoded, round by round; the last one counts.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -64,19 +65,18 @@ class QNetHead(QueryThresholdHead):
         self._shifts: tuple[Tensor, ...] = ()
 
     def extract(self, support: Features, mask: Tensor) -> tuple[Prototypes, ...]:
-        """The mean foreground feature (B, 1, C) of each level in use, within :meth:`adapt` the refined one.
+        """The mean foreground feature (B, 1, C) of each level in use.
 
         Args:
             support: (B, K, C, *S) at each level.
             mask: (B, K, *S), bool.
         """
-        means = [mean_of_shots(*self.foreground(support, mask, level))[:, None] for level in self.levels]
-        if self._shifts:
-            means = [mean + shift for mean, shift in zip(means, self._shifts, strict=True)]
-        return tuple(Prototypes(mean) for mean in means)
+        return tuple(
+            Prototypes(mean_of_shots(*self.foreground(support, mask, level))[:, None]) for level in self.levels
+        )
 
     def match(self, query: Features, support: Features, mask: Tensor, prototypes: tuple[Prototypes, ...]) -> Prediction:
-        """The query against its own threshold.
+        """The query against its own threshold, within :meth:`adapt` by the refined prototypes.
 
         Args:
             query: (B, C, *S) at each level.
@@ -90,15 +90,25 @@ class QNetHead(QueryThresholdHead):
         self, threshold: Tensor, query: Features, support: Features, mask: Tensor, prototypes: tuple[Prototypes, ...]
     ) -> Prediction:
         """As :meth:`match`, with a given threshold (B, 1)."""
-        foreground = self.decide(query, (each.foreground for each in prototypes), threshold, mask.shape[2:])
+        refined = (each.foreground for each in self.refined(prototypes))
+        foreground = self.decide(query, refined, threshold, mask.shape[2:])
         return Prediction.of_foreground(foreground, {"threshold": threshold})
+
+    def refined(self, prototypes: tuple[Prototypes, ...]) -> tuple[Prototypes, ...]:
+        """Prototypes as :meth:`adapt` refined them; outside of it as they are."""
+        if not self._shifts:
+            return prototypes
+        pairs = zip(prototypes, self._shifts, strict=True)
+        return tuple(replace(each, foreground=each.foreground + shift) for each, shift in pairs)
 
     def swapped(self, prediction: Prediction) -> Matches:
         """This head bound to the threshold of the query, as published."""
         return Bound(self, prediction.side["threshold"])
 
     @contextmanager
-    def adapt(self, query: Features, support: Features, mask: Tensor) -> Iterator[None]:
+    def adapt(
+        self, query: Features, support: Features, mask: Tensor, prototypes: tuple[Prototypes, ...] | None = None
+    ) -> Iterator[None]:
         """Refine the prototypes on one batch of episodes; on exit they are the supports' own again.
 
         The query's features are compared with themselves, the prototype put in the place of all that was found. Adam
@@ -109,10 +119,11 @@ class QNetHead(QueryThresholdHead):
             query: (B, C, *S) at each level.
             support: (B, K, C, *S) at each level.
             mask: (B, K, *S), bool.
+            prototypes: what will be matched; None for what is extracted.
         """
         with torch.no_grad():
             threshold, shifts = self.threshold(query), []
-            for level, prototype in zip(self.levels, self.extract(support, mask), strict=True):
+            for level, prototype in zip(self.levels, prototypes or self.extract(support, mask), strict=True):
                 features = self.reduce[level](query[level])
                 found = threshold_decision(features, prototype.foreground, threshold) > 0.5
                 shifts.append(self._shift(features.float(), found, prototype.foreground.float()))

@@ -55,6 +55,16 @@ class QueryThresholdHead(EpisodeHead):
         self.reduce = nn.ModuleList(PointwiseConv(width, channels) for width in in_channels)
         self.thresholds = ImageScalars(in_channels[-1], scalars=scalars, hidden=hidden)
 
+    @property
+    def prototype_channels(self) -> tuple[int, ...]:
+        """Those after the reduction, for each level in use."""
+        return (self.channels,) * len(self.levels)
+
+    def prototype_features(self, support: Features) -> Features:
+        """The reduced levels in use."""
+        stages = ((level, support[level]) for level in self.levels)
+        return tuple(self.reduce[level](each.flatten(0, 1)).unflatten(0, each.shape[:2]) for level, each in stages)
+
     def threshold(self, features: Features) -> Tensor:
         """The decision threshold (B, 1) of images with these features (B, C, *S)."""
         return self.thresholds(features[-1], _DECISION)

@@ -32,7 +32,7 @@ def episode(batch=1, seed=0):
 
 
 def prototypes(built, support, mask):
-    return [level.foreground for level in built.extract(support, mask)]
+    return [level.foreground for level in built.refined(built.extract(support, mask))]
 
 
 def test_refined_prototypes_last_as_long_as_the_context_even_if_it_fails():
