@@ -2,6 +2,7 @@
 
 import csv
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,25 @@ def test_a_scan_stored_along_other_axes_gets_the_same_labels(segmented: Path):
     )
     agreement = np.asarray(plain.dataobj) == np.asarray(turned.as_reoriented(back).dataobj)
     assert agreement.mean() > 0.999  # rounding may decide where two classes tie
+
+
+def test_published_inference_averages_probabilities_over_thirds_and_sixths(trained: Path, scans: Path):
+    parser = ConfigParser()
+    parser.read_config([str(trained / "configs" / f"{name}.json") for name in ("inference", "published_inference")])
+    parser.update({"bundle_root": str(trained), "device": torch.device("cpu")})
+    parser.get_parsed_content("initialize")
+    network = parser.get_parsed_content("network_def").eval()
+    image = parser.get_parsed_content("preprocessing")({"image": str(scans / "plain.nii.gz")})["image"]
+    with torch.no_grad():
+        found = parser.get_parsed_content("inferer")(image[None], parser.get_parsed_content("network").eval())[0]
+    total, count = torch.zeros(found.shape), torch.zeros(image.shape[1:])
+    sizes = zip(image.shape[1:], (5, 5, 2), strict=True)  # a third, a third and a sixth of 16
+    for x, y, z in product(*([*range(0, size - 16, step), size - 16] for size, step in sizes)):
+        window = (slice(x, x + 16), slice(y, y + 16), slice(z, z + 16))
+        with torch.no_grad():
+            total[:, *window] += network(image[:, *window][None].as_tensor())[0].softmax(0)
+        count[window] += 1
+    torch.testing.assert_close(found.as_tensor(), total / count, rtol=0, atol=1e-5)
 
 
 def test_the_run_is_read_as_monai_label_reads_it(trained: Path, scans: Path, segmented: Path):

@@ -13,7 +13,7 @@ from medfs.engines.runs import run_bundle
 from medfs.errors import UsageError
 from medfs.io.bundles import find_bundle
 
-WHOLE = {"train", "inference", "evaluate", "multi_gpu_train", "metadata"}
+WHOLE = {"train", "inference", "evaluate", "multi_gpu_train", "metadata", "published_inference"}
 CONFIGS = find_bundle("multi_organ_tak_segmentation") / "configs"
 OVERLAYS = sorted(path.stem for path in CONFIGS.glob("*.json") if path.stem not in WHOLE)
 
@@ -49,7 +49,23 @@ def test_every_overlay_changes_what_training_has_and_is_documented(bundle: Path)
     documented = re.findall(r"^\| `(\w+)\.json` \|", (bundle / "docs" / "README.md").read_text(), re.MULTILINE)
     assert sorted(documented) == OVERLAYS
     for name in OVERLAYS:
-        assert set(json.loads((CONFIGS / f"{name}.json").read_text())) <= set(train), name
+        stated = json.loads((CONFIGS / f"{name}.json").read_text())
+        assert {key.partition("::")[0] for key in stated} <= set(train), name
+
+
+@pytest.mark.parametrize(("protocol", "steps"), [("amos", 161 * 212), ("synapse", 17_000)])
+def test_a_published_protocol_crops_at_random_and_trains_with_sgd(
+    protocol: str, steps: int, bundle: Path, cohort: Path, small: dict[str, Any], tmp_path: Path
+):
+    stated = json.loads((CONFIGS / f"{protocol}.json").read_text())
+    assert stated["epochs"] * stated["epoch_length"] == steps
+    changes = {"labels": "amos", "spacing_mm": None, "epochs": 1, "epoch_length": 2}
+    values = {**small, **changes, "dataset_dir": str(cohort), "output_dir": str(tmp_path)}
+    trainer = run_bundle(bundle, ["train.json", "ga.json", f"{protocol}.json"], values).trainer
+    assert isinstance(trainer.optimizer, torch.optim.SGD)
+    assert trainer.rate(0) == 1
+    assert trainer.rate(1) == pytest.approx((1 - 1 / 2 / stated["train::trainer::horizon"]) ** 0.9)
+    assert (tmp_path / "models" / "model.pt").exists()
 
 
 def test_fault_20_nothing_turns_left_into_right():
