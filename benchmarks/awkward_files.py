@@ -42,7 +42,7 @@ def examine(folder: Path, run: Path) -> tuple[list[str], str]:
     """Rows of the table and the line below it."""
     with tempfile.TemporaryDirectory() as output:
         code, printed = segment(folder, run, Path(output))
-        report = [json.loads(line) for line in (Path(output) / "report.jsonl").read_text().splitlines()]
+        report = json.loads((Path(output) / "report.json").read_text())["cases"]
         rows, changed, written = [], 0, 0
         for record in report:
             source = Path(record["input"])
@@ -50,7 +50,7 @@ def examine(folder: Path, run: Path) -> tuple[list[str], str]:
                 written += 1
                 what = difference(source, Path(output) / f"{record['case']}_seg.nii.gz")
                 changed += bool(what)
-                note = what or "; ".join(["same shape and affine", *record["warnings"]])
+                note = what or "; ".join(["same shape and affine", *record.get("warnings", ())])
             else:
                 note = record["error"]
             for place in (f"{folder}/", f"{source.parent}/"):

@@ -27,6 +27,7 @@ def evaluate(
     labels: Annotated[str, typer.Option(help="Label set of --predictions; a run knows its own.")] = "amos",
     convention: Annotated[Convention, typer.Option(help="Policy for empty organs.")] = Convention.medfs,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    trust: Annotated[bool, typer.Option("--trust", help="Run the code of a bundle that is not medfs' own.")] = False,
 ) -> int:
     """Score a run, or label maps that exist already: Dice, IoU, HD95, ASD and NSD per case and organ.
 
@@ -46,7 +47,7 @@ def evaluate(
     if bundle is not None:
         from medfs.inference.evaluation import evaluate_run
 
-        return int(evaluate_run(items, bundle, output, convention=convention.value, device=device))
+        return int(evaluate_run(items, bundle, output, convention=convention.value, device=device, trust=trust))
     from medfs.inference.evaluation import evaluate_predictions
 
     assert predictions is not None

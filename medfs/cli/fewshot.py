@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medfs.cli.progress import case_reporter
+from medfs.cli.progress import case_reporter, parse_part, print_memory
+from medfs.cli.supervision import supervise
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,15 +79,20 @@ def fewshot(
     preview: Annotated[bool, typer.Option("--preview", help="Also write a PNG of three planes.")] = False,
     stats: Annotated[bool, typer.Option("--stats", help="Also write statistics.csv with volumes.")] = False,
     html: Annotated[bool, typer.Option("--html", help="Also write report.html: outcomes, volumes, previews.")] = False,
+    part: Annotated[
+        str, typer.Option(help="Do one part of the cases only, e.g. 2/8 on the second of 8 machines.")
+    ] = "1/1",
+    timeout_min: Annotated[float | None, typer.Option(help="End a case that takes longer, in minutes.")] = None,
 ) -> int:
     """Segment scans from one labelled scan, or a few; each result lies on the grid of its scan.
 
     With several supports each is first segmented from the others and the Dice is printed: that much can be expected.
     Without --labels the organs are called organ_1, organ_2, ... Files and exit codes are those of `medfs segment`;
-    called again, the command goes on where it was stopped.
+    called again, the command goes on where it was stopped; called several times at once, the calls share the work.
     """
     from medfs.errors import UsageError
 
+    which = parse_part(part)
     if output.resolve() in {Path(item).resolve() for item in query}:
         raise UsageError(f"{output}: is an input folder; choose another one for the results")
     from rich.console import Console
@@ -99,6 +105,7 @@ def fewshot(
     supports = find_supports(support, support_mask or [])
     cases = find_images(query)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
+    since = supervise(output, timeout_min)
     console.print(
         f"{_counted(len(cases), 'case')} to segment from {_counted(len(supports), 'support')}; reading them ..."
     )
@@ -106,6 +113,7 @@ def fewshot(
     from medfs.inference import FolderRun
     from medfs.inference.expected import expected_scores
     from medfs.inference.fewshot import FewShotSegmenter, leave_one_out
+    from medfs.inference.memory import few_shot_bytes
     from medfs.inference.segmenter import pick_device
     from medfs.inference.working_grid import LabelledScan
 
@@ -127,6 +135,7 @@ def fewshot(
         console.print("segmenting each support from the others ...")
         compute = partial(leave_one_out, segmentor, scans, label_set, **options)
         _print_expected(expected_scores(output, parameters, compute))
+    print_memory(console, few_shot_bytes(cases.values(), segmenter))
     run = FolderRun(
         segmenter,
         output,
@@ -137,6 +146,9 @@ def fewshot(
         agreement=segmenter.with_agreement if agree else None,
         sought=segmenter.values,
         parameters=parameters,
+        rung=lambda: segmenter.ladder.rung,
+        part=which,
+        since=since,
     )
     return int(run.run(cases, case_reporter(len(cases), console)))
 

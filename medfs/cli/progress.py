@@ -17,7 +17,36 @@ def case_reporter(total: int, console: "Console") -> Callable[["CaseRecord"], No
 
     def report(record: "CaseRecord") -> None:
         place = next(count) + 1
-        outcome = record.error or f"{record.seconds:.1f} s" + "".join(f"; {line}" for line in record.warnings)
-        console.print(f"[{place}/{total}] {record.case}: {record.status}, {outcome}", markup=False)
+        remarks = [*record.warnings, *filter(None, [getattr(record, "rung", "")])]
+        outcome = record.error or f"{record.seconds:.1f} s" + "".join(f"; {line}" for line in remarks)
+        _say(console, f"[{place}/{total}] {record.case}: {record.status}, {outcome}")
 
     return report
+
+
+def print_memory(console: "Console", expected: int) -> None:
+    """Say how much memory a run will take at most, if that is known."""
+    if expected:
+        _say(console, f"up to about {expected / 1e9:.2g} GB of memory for the largest case")
+
+
+def parse_part(text: str) -> tuple[int, int]:
+    """``i/n``, the i-th of n parts.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    from medfs.errors import UsageError
+
+    number, _, parts = text.partition("/")
+    if not (number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
+        raise UsageError(f"--part {text}: expected i/n with i from 1 to n, e.g. 2/8")
+    return int(number), int(parts)
+
+
+def _say(console: "Console", line: str) -> None:
+    """Print a line; whoever read them may be gone (``| head``), and the work goes on."""
+    try:
+        console.print(line, markup=False)
+    except (BrokenPipeError, SystemExit):  # rich ends the process at a broken pipe
+        console.quiet = True

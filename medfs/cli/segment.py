@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from medfs.cli.progress import case_reporter
+from medfs.cli.progress import case_reporter, parse_part, print_memory
+from medfs.cli.supervision import supervise
 
 
 def segment(
@@ -30,11 +31,18 @@ def segment(
     replace_nan: Annotated[
         bool, typer.Option("--replace-nan", help="Put the lowest value of a scan where it is NaN, instead of refusing.")
     ] = False,
+    part: Annotated[
+        str, typer.Option(help="Do one part of the cases only, e.g. 2/8 on the second of 8 machines.")
+    ] = "1/1",
+    timeout_min: Annotated[float | None, typer.Option(help="End a case that takes longer, in minutes.")] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Run the code of a bundle that is not medfs' own.")] = False,
 ) -> int:
     """Segment scans with a trained run; each result lies on the grid of its scan.
 
-    Writes <case>_seg.nii.gz with a colour table beside it, and report.jsonl. A case that fails is reported and the
-    others go on: exit code 0 all done, 1 some failed, 3 none could be done, 4 the output cannot be written.
+    Writes <case>_seg.nii.gz with a colour table beside it, and report.jsonl, .json and .csv. A case that fails is
+    reported and the others go on: exit code 0 all done, 1 some failed, 3 none could be done, 4 the output cannot be
+    written. Called again, the command goes on where it was stopped; called several times at once, the calls share the
+    work.
     """
     from medfs.errors import UsageError
 
@@ -49,6 +57,7 @@ def segment(
             f"{bundle}: a run of few-shot training, which needs a labelled scan; "
             f"use `medfs fewshot --checkpoint {network} --support SCAN --support-mask MASK`"
         )
+    which = parse_part(part)
     if output.resolve() in {Path(item).resolve() for item in inputs}:
         raise UsageError(f"{output}: is an input folder; choose another one for the results")
     from rich.console import Console
@@ -57,16 +66,23 @@ def segment(
 
     cases = find_images(inputs)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
+    since = supervise(output, timeout_min)
     console.print(f"{len(cases)} {'case' if len(cases) == 1 else 'cases'}; loading the network ...")
 
     from functools import partial
 
+    from medfs.engines.trust import INFERENCE_FILES, foreign_code
     from medfs.inference import FolderRun, Segmenter
     from medfs.inference.components import LargestComponents
+    from medfs.inference.memory import segmenting_bytes
     from medfs.inference.segmenter import Restricted
 
-    segmenter = Segmenter(bundle, device=device, text_prior=text_prior)
+    for code in foreign_code(bundle, files=INFERENCE_FILES) if trust else []:
+        console.print(f"medfs: warning: --trust: {bundle} runs its own {code}", markup=False)
+    segmenter = Segmenter(bundle, device=device, text_prior=text_prior, trust=trust)
     wanted = Restricted(segmenter, [name.strip() for name in organs.split(",")]) if organs else segmenter
+    print_memory(console, segmenting_bytes(cases.values(), segmenter))
+    reading = {"assume_orientation": assume_orientation, "replace_nan": replace_nan}
     run = FolderRun(
         LargestComponents(wanted) if largest else wanted,
         output,
@@ -75,5 +91,9 @@ def segment(
         statistics=stats,
         page=html,
         read=partial(read_image, assume_orientation=assume_orientation, replace_nan=replace_nan),
+        parameters=segmenter.parameters | reading | {"organs": organs, "largest": largest},
+        rung=lambda: segmenter.ladder.rung,
+        part=which,
+        since=since,
     )
     return int(run.run(cases, case_reporter(len(cases), console)))

@@ -15,11 +15,17 @@ Item = Mapping[str, str]
 
 
 def evaluate_run(
-    items: Sequence[Item], run: Path, output: Path, *, convention: str = "medfs", device: str = "auto"
+    items: Sequence[Item],
+    run: Path,
+    output: Path,
+    *,
+    convention: str = "medfs",
+    device: str = "auto",
+    trust: bool = False,
 ) -> ExitCode:
     """Segment cases with a run, into ``predictions/`` below the output, and score them.
 
-    A case that cannot be segmented is named and not scored.
+    A case that cannot be segmented is named and not scored; one that is segmented already is not segmented again.
 
     Returns:
         Whether all cases were scored.
@@ -27,7 +33,7 @@ def evaluate_run(
     Raises:
         NothingDoneError: no case could be scored.
     """
-    segmenter = Segmenter(run, device=device)
+    segmenter = Segmenter(run, device=device, trust=trust)
     cases = {item["case"]: Path(item["image"]) for item in items}
     done: set[str] = set()
 
@@ -37,7 +43,10 @@ def evaluate_run(
         else:
             done.add(record.case)
 
-    FolderRun(segmenter, output / "predictions").run(cases, note)
+    folder = FolderRun(
+        segmenter, output / "predictions", parameters=segmenter.parameters, rung=lambda: segmenter.ladder.rung
+    )
+    folder.run(cases, note)
     scores = NativeScores(output, segmenter.label_set, convention)
     scored = _score_files([item for item in items if item["case"] in done], output / "predictions", scores)
     return scored if len(done) == len(cases) else ExitCode.SOME_FAILED

@@ -1,6 +1,7 @@
 """Scans segmented from one labelled scan, or a few, without an oracle."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from medfs.errors import UsageError
 from medfs.fewshot import FewShotSegmentor, head_classes
 from medfs.inference.agreement import agreement_percent
 from medfs.inference.calibration import best_offset
+from medfs.inference.ladder import Ladder
 from medfs.inference.native_grid import labels_of_blocks
 from medfs.inference.slice_odds import OrganOdds, SliceOdds, WorkingScan
 from medfs.inference.volume_odds import VolumeOdds
@@ -97,13 +99,14 @@ class FewShotSegmenter:
             self.groups += [range(index, index + 1) for index in range(len(supports))]
         odds = VolumeOdds if volumes else SliceOdds
         self.odds: OrganOdds = odds(segmentor.to(device).eval(), working, self.values, self.groups, device)
+        self.ladder = Ladder(self._rungs())
         self.offsets = torch.zeros(len(self.groups), len(self.values))
         if calibrate:
             self.offsets = self._calibrated(images, labels)
 
     def __call__(self, volume: Volume) -> np.ndarray:
         """Labels (X, Y, Z) of a scan on its own grid."""
-        return self._labels(volume, groups=1)[0]
+        return self.ladder(volume, 1)[0]
 
     def with_agreement(self, volume: Volume) -> tuple[np.ndarray, np.ndarray]:
         """Labels (X, Y, Z) of a scan, and how far the supports agree, see :mod:`medfs.inference.agreement`.
@@ -113,11 +116,21 @@ class FewShotSegmenter:
         """
         if len(self.groups) == 1:
             raise UsageError("no support was asked alone; expected two or more, and alone=True")
-        labels, *each = self._labels(volume, groups=len(self.groups))
+        labels, *each = self.ladder(volume, len(self.groups))
         return labels, agreement_percent(labels, each, self.shows)
 
-    def _labels(self, volume: Volume, groups: int) -> list[np.ndarray]:
+    def _rungs(self) -> list[tuple[str, Callable[..., list[np.ndarray]]]]:
+        """The usual way, and with fewer slices at once."""
+        most = self.odds.slices_at_once
+        rungs: list[tuple[str, Callable[..., list[np.ndarray]]]] = [("", partial(self._labels, slices_at_once=most))]
+        if most > 1:
+            rungs.append(("two slices at a time", partial(self._labels, slices_at_once=2)))
+            rungs.append(("one slice at a time", partial(self._labels, slices_at_once=1)))
+        return rungs
+
+    def _labels(self, volume: Volume, groups: int, *, slices_at_once: int) -> list[np.ndarray]:
         """Labels by the first groups of supports."""
+        self.odds.slices_at_once = slices_at_once
         image = self.grid.image(volume)
         affine = np.asarray(image.affine, np.float64)
         places = labels_of_blocks(self._scores(image, groups), len(image), affine, volume.array.shape, volume.affine)

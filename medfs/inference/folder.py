@@ -1,5 +1,6 @@
 """A folder in, a folder out: one case at a time, one bad case never stops the others."""
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -10,9 +11,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from medfs.anatomy import LabelSet
-from medfs.errors import ExitCode
+from medfs.errors import ExitCode, MedfsError
 from medfs.export import statistics_rows, write_color_table, write_preview, write_seg_nrrd, write_table
 from medfs.inference.agreement import LOW_PERCENT, mean_agreement
+from medfs.inference.final_report import remove_final_report, write_final_report
 from medfs.inference.page import write_run_page
 from medfs.inference.records import (
     CaseRecord,
@@ -21,11 +23,12 @@ from medfs.inference.records import (
     failure,
     is_done,
     output_hashes,
-    read_records,
     seconds_since,
 )
-from medfs.io import Volume, file_sha256, make_folder, read_image, read_labels, write_image, write_labels
-from medfs.io.atomic import remove_stale_temporaries
+from medfs.inference.sharing import SharedCases
+from medfs.io import Volume, atomic, file_sha256, make_folder, read_image, read_labels, write_image, write_labels
+
+_STALE_TEMPORARY_S = 600.0
 
 
 class Segments(Protocol):
@@ -45,11 +48,13 @@ class SegmentedRecord(CaseRecord):
         agreement_percent: mean of the agreement map by organ that was found; empty without agreement.
         input_sha256: of the scan's file; empty where nothing is resumed.
         parameters: those of the run.
+        rung: how memory was saved where it did not suffice; empty where it did.
     """
 
     agreement_percent: Mapping[str, float] = field(default_factory=dict)
     input_sha256: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    rung: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,10 @@ class FolderRun:
         sought: label values that are looked for; one that is not found is reported.
         parameters: all that the results depend on besides the scan. A case whose record has the same, and whose scan
             and files have the recorded hashes, is skipped, so that a killed run goes on. Without any none is skipped.
+        rung: asked after each case how memory was saved.
+        part: which part of the cases to do, and of how many parts, for a job of a cluster: (2, 3) does every third one
+            from the second on. The reports are about all.
+        since: see :class:`medfs.inference.records.RecordLog`.
     """
 
     segment: Segments
@@ -81,37 +90,67 @@ class FolderRun:
     agreement: Callable[[Volume], tuple[np.ndarray, np.ndarray]] | None = None
     sought: Sequence[int] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    rung: Callable[[], str] = lambda: ""
+    part: tuple[int, int] = (1, 1)
+    since: int | None = None
 
     def run(
         self, cases: Mapping[str, Path], on_case: Callable[[SegmentedRecord], None] = lambda record: None
     ) -> ExitCode:
-        """Segment every case, append a line each to ``report.jsonl`` and say how it went.
+        """Segment every case, append its states to ``report.jsonl``, write the final reports and say how it went.
+
+        Several processes may do so in one folder at the same time: each case is done by one of them, and every one ends
+        when all cases are settled. ``report.json`` and ``report.csv`` are there only once a run has come to its end.
 
         Args:
             cases: file by case name.
             on_case: called after each case.
 
+        Returns:
+            How it went with the cases of this part.
+
         Raises:
             StorageError: the output folder cannot be written; other troubles fail their case alone.
+            UsageError: a run with other parameters is at work in the folder.
         """
         make_folder(self.output)
-        remove_stale_temporaries(self.output)
-        known = read_records(self.output) if self.parameters else {}
-        records, rows = [], []
-        for case, path in cases.items():
-            if self._is_done(case, path, known):
-                record, statistics = self._skipped(case, path, known[case])
-            else:
-                record, statistics = self._case(case, path)
-                append_record(self.output, asdict(record))
-            records.append(record)
-            rows += statistics
-            on_case(record)
-        if self.statistics and rows:
-            write_table(self.output / "statistics.csv", rows)
-        if self.page:
-            write_run_page(self.output, records, rows)
-        return exit_code(records)
+        atomic.remove_stale_temporaries(self.output, _STALE_TEMPORARY_S)
+        remove_final_report(self.output)
+        shared = SharedCases(
+            self.output,
+            self.parameters,
+            lambda case, record: bool(self.parameters) and self._is_done(case, cases[case], record),
+            since=self.since,
+        )
+        records: dict[str, SegmentedRecord] = {}
+        number, parts = self.part
+        try:
+            for case, known in shared.each(list(cases)[number - 1 :: parts]):
+                record = self._claimed(case, cases[case], shared) if known is None else self._known(cases[case], known)
+                if record is not None:
+                    records[case] = record
+                    on_case(record)
+        finally:
+            shared.claims.close()
+        shown = self._all_records(cases, records, shared)
+        self._write_tables(shown)
+        write_final_report(self.output, cases, self.parameters, shared)
+        return exit_code(records.values())
+
+    def _claimed(self, case: str, path: Path, shared: SharedCases) -> SegmentedRecord | None:
+        """Do a case; None if another process took it over meanwhile."""
+        shared.begin(case, path)
+        try:
+            record = self._case(case, path, lambda: shared.claims.holds(case))
+        except BaseException:  # a signal, a full disk
+            with contextlib.suppress(MedfsError):
+                shared.drop(case, path)
+            raise
+        if record is not None:
+            atomic.reached("before_record")
+            append_record(self.output, asdict(record))
+            atomic.reached("after_record")
+        return record
 
     def _files(self, case: str) -> list[str]:
         """The names of a case's files in the order of writing: the label map says that all of them are there."""
@@ -124,39 +163,62 @@ class FolderRun:
         }
         return [name for name, is_wanted in wanted.items() if is_wanted]
 
-    def _is_done(self, case: str, path: Path, known: Mapping[str, Mapping[str, Any]]) -> bool:
-        return case in known and is_done(
-            self.output, known[case], path, parameters=self.parameters, names=self._files(case)
-        )
+    def _is_done(self, case: str, path: Path, record: Mapping[str, Any]) -> bool:
+        return is_done(self.output, record, path, parameters=self.parameters, names=self._files(case))
 
-    def _skipped(
-        self, case: str, path: Path, record: Mapping[str, Any]
-    ) -> tuple[SegmentedRecord, list[dict[str, Any]]]:
-        """The record of a case that is done, and its statistics from its files."""
+    def _known(self, path: Path, record: Mapping[str, Any]) -> SegmentedRecord:
+        """What the report says of a case that is settled."""
         kept = {entry.name: record[entry.name] for entry in fields(SegmentedRecord) if entry.name in record}
-        labels = read_labels(self.output / f"{case}_seg.nii.gz")
-        rows = self._rows(case, labels.array, labels.affine, kept.get("agreement_percent", {}))
-        return SegmentedRecord(**kept | {"input": str(path), "status": "skipped", "seconds": 0.0}), rows
+        skipped = {"seconds": 0.0} if record["status"] == "skipped" else {}
+        return SegmentedRecord(**kept | {"input": str(path)} | skipped)
 
-    def _case(self, case: str, path: Path) -> tuple[SegmentedRecord, list[dict[str, Any]]]:
+    def _case(self, case: str, path: Path, is_ours: Callable[[], bool]) -> SegmentedRecord | None:
         start = time.monotonic()
         record = partial(SegmentedRecord, case, input=str(path), parameters=self.parameters)
         try:
             volume = self.read(path)
             labels, percent = self.agreement(volume) if self.agreement else (self.segment(volume), None)
+            atomic.reached("segmented")
+            if not is_ours():
+                return None
             self._write(case, volume, labels, percent)
             agreement = {} if percent is None else self._means(labels, percent)
-            rows = self._rows(case, labels, volume.affine, agreement)
+            return record(
+                "done",
+                seconds=seconds_since(start),
+                outputs=output_hashes(self.output, self._files(case)),
+                warnings=(*volume.warnings, *self._remarks(labels, agreement)),
+                agreement_percent=agreement,
+                input_sha256=file_sha256(path) if self.parameters else "",
+                rung=self.rung(),
+            )
         except Exception as error:  # whatever it is, the other cases go on
-            return record("failed", seconds=seconds_since(start), error=failure(path, error)), []
-        return record(
-            "done",
-            seconds=seconds_since(start),
-            outputs=output_hashes(self.output, self._files(case)),
-            warnings=(*volume.warnings, *self._remarks(labels, agreement)),
-            agreement_percent=agreement,
-            input_sha256=file_sha256(path) if self.parameters else "",
-        ), rows
+            return record("failed", seconds=seconds_since(start), error=failure(path, error))
+
+    def _all_records(
+        self, cases: Mapping[str, Path], own: Mapping[str, SegmentedRecord], shared: SharedCases
+    ) -> list[SegmentedRecord]:
+        """The records of all settled cases in their order, those of other parts included."""
+        records = []
+        for case, path in cases.items():
+            known = own.get(case) or shared.settled(case)
+            if known is not None:
+                records.append(known if isinstance(known, SegmentedRecord) else self._known(path, known))
+        return records
+
+    def _write_tables(self, records: Sequence[SegmentedRecord]) -> None:
+        """Statistics and page, from the files that are there."""
+        if not (self.statistics or self.page):
+            return
+        rows = []
+        for record in records:
+            if record.status != "failed":
+                labels = read_labels(self.output / f"{record.case}_seg.nii.gz")
+                rows += self._rows(record.case, labels.array, labels.affine, record.agreement_percent)
+        if self.statistics and rows:
+            write_table(self.output / "statistics.csv", rows)
+        if self.page:
+            write_run_page(self.output, records, rows)
 
     def _write(self, case: str, volume: Volume, labels: np.ndarray, percent: np.ndarray | None) -> None:
         """Write the files of one case, in the order of :meth:`_files`."""
@@ -183,8 +245,6 @@ class FolderRun:
     def _rows(
         self, case: str, labels: np.ndarray, affine: np.ndarray, agreement: Mapping[str, float]
     ) -> list[dict[str, Any]]:
-        if not (self.statistics or self.page):
-            return []
         rows = statistics_rows(labels, affine, dict(enumerate(self.segment.label_set.organs)))
         if self.agreement is None:
             return [{"case": case, **row} for row in rows]

@@ -1,9 +1,10 @@
 """What every run over a folder shares: a record per case, one bad case alone, an exit code for all."""
 
+import contextlib
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,11 @@ from typing import Any
 from medfs.errors import ExitCode, MedfsError, StorageError, root_cause
 from medfs.io import atomic_path, file_sha256
 from medfs.io.names import shown, volume_suffix
+
+try:
+    import fcntl
+except ImportError:  # Windows: two processes on one folder may then do a case twice, and write the same
+    fcntl = None  # type: ignore[assignment]
 
 REPORT = "report.jsonl"
 
@@ -23,7 +29,8 @@ class CaseRecord:
 
     Attributes:
         case: name of the case.
-        status: ``done`` or ``failed``; ``skipped`` is only told, not written.
+        status: ``done`` or ``failed``; a folder run also writes ``running`` before and ``queued`` after it was stopped;
+            ``skipped`` is only told, not written.
         input: the file.
         seconds: time taken.
         outputs: name of each file written, with its SHA-256.
@@ -88,6 +95,32 @@ def output_hashes(folder: Path, names: Iterable[str]) -> dict[str, str]:
     return {name: file_sha256(folder / name) for name in names}
 
 
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[bool]:
+    """Keep other processes from appending to the report in ``folder`` and from taking claims; a kill ends it.
+
+    Yields:
+        Whether there is a lock; some file systems have none.
+
+    Raises:
+        StorageError: the report cannot be opened.
+    """
+    path = folder / REPORT
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot write the report ({error.strerror})") from error
+    try:
+        is_alone = False
+        if fcntl is not None:
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                is_alone = True
+        yield is_alone
+    finally:
+        os.close(descriptor)
+
+
 def append_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Append one line to the report in ``folder`` and have it on disk before going on.
 
@@ -97,17 +130,64 @@ def append_record(folder: Path, record: Mapping[str, Any]) -> None:
         StorageError: it cannot be written.
     """
     path = folder / REPORT
+    line = json.dumps(record).encode() + b"\n"
     try:
-        with path.open("a+b") as file:
+        with locked(folder), path.open("a+b") as file:
             if file.seek(0, os.SEEK_END):
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":
-                    file.write(b"\n")
-            file.write(json.dumps(record).encode() + b"\n")
+                    line = b"\n" + line
+            file.write(line)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
         raise StorageError(f"{path}: cannot write the report ({error.strerror})") from error
+
+
+class RecordLog:
+    """The report of a folder, followed while several processes append to it.
+
+    Args:
+        folder: of the results.
+        since: byte from which on records belong to this run; None for the end of the report as it is now.
+
+    Attributes:
+        earlier: last record by case, of runs before this one.
+        current: last record by case, of this run, whoever wrote it.
+
+    Raises:
+        StorageError: there is a report, but it cannot be read.
+    """
+
+    def __init__(self, folder: Path, since: int | None = None) -> None:
+        self._path, self._read = folder / REPORT, 0
+        self.earlier: dict[str, dict[str, Any]] = {}
+        self.current: dict[str, dict[str, Any]] = {}
+        self.since = report_bytes(folder) if since is None else since
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read what was appended since the last time; a line without an end is left for the next."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._read)
+                text = file.read()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StorageError(f"{self._path}: cannot read the report ({error.strerror})") from error
+        for line in text[: text.rfind(b"\n") + 1].splitlines(keepends=True):
+            if record := _parsed(line):
+                (self.current if self._read >= self.since else self.earlier)[record["case"]] = record
+            self._read += len(line)
+
+
+def report_bytes(folder: Path) -> int:
+    """How long the report in ``folder`` is; 0 if there is none."""
+    try:
+        return (folder / REPORT).stat().st_size
+    except OSError:
+        return 0
 
 
 def read_records(folder: Path) -> dict[str, dict[str, Any]]:
@@ -123,15 +203,15 @@ def read_records(folder: Path) -> dict[str, dict[str, Any]]:
         return {}
     except OSError as error:
         raise StorageError(f"{path}: cannot read the report ({error.strerror})") from error
-    found: dict[str, dict[str, Any]] = {}
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and isinstance(record.get("case"), str):
-            found[record["case"]] = record
-    return found
+    return {record["case"]: record for line in lines if (record := _parsed(line))}
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("case"), str) else None
 
 
 def replace_records(folder: Path, records: Iterable[Mapping[str, Any]]) -> None:

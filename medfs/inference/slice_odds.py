@@ -14,7 +14,7 @@ from medfs.errors import UsageError
 from medfs.fewshot import FewShotSegmentor, SupportedSegmentor
 from medfs.fewshot.positions import PARTS, BodyRange, annotated_slices
 
-_SLICES_AT_ONCE = 8
+SLICES_AT_ONCE = 8
 SMALLEST_PROBABILITY = 1e-6
 """Below it, and as close to 1, probabilities have no log odds of their own."""
 
@@ -35,7 +35,13 @@ class WorkingScan:
 
 
 class OrganOdds(Protocol):
-    """A way from a scan on the working grid to the odds of its organs; it holds the supports."""
+    """A way from a scan on the working grid to the odds of its organs; it holds the supports.
+
+    Attributes:
+        slices_at_once: how many slices of a scan are looked at together, where that is free to choose.
+    """
+
+    slices_at_once: int
 
     def blocks(self, image: Tensor, groups: int) -> Iterator[tuple[range, Tensor]]:
         """The log odds of a scan in blocks of slices: ascending, every slice once.
@@ -55,8 +61,8 @@ class SliceOdds:
 
     The part is chosen by the place along the body axis (:mod:`medfs.fewshot.positions`); beyond the supports' range and
     a margin an organ is not looked for. Every organ is one binary episode; all organs and groups share the features of
-    the query, of which eight slices are in memory at a time. The features of three slices for each organ and support
-    stay there, about 25 MB each for a ResNet-101 at 256 pixels.
+    the query, of which ``slices_at_once`` slices are in memory at a time. The features of three slices for each organ
+    and support stay there, about 25 MB each for a ResNet-101 at 256 pixels.
 
     Args:
         segmentor: a network for slices, in evaluation mode.
@@ -80,6 +86,7 @@ class SliceOdds:
         if segmentor.encoder.spatial_dims != 2:
             raise UsageError("the network takes volumes; expected one for slices")
         self.segmentor, self.device, self.organs = segmentor, device, len(values)
+        self.slices_at_once = SLICES_AT_ONCE
         self.ranges: dict[tuple[int, int], BodyRange] = {}
         self.supported: dict[tuple[int, int, int], SupportedSegmentor] = {}
         for organ, value in enumerate(values):
@@ -94,8 +101,8 @@ class SliceOdds:
 
     def blocks(self, image: Tensor, groups: int) -> Iterator[tuple[range, Tensor]]:
         """As :meth:`OrganOdds.blocks`."""
-        for start in range(0, len(image), _SLICES_AT_ONCE):
-            block = range(start, min(start + _SLICES_AT_ONCE, len(image)))
+        for start in range(0, len(image), self.slices_at_once):
+            block = range(start, min(start + self.slices_at_once, len(image)))
             yield block, self._odds(image, block, groups)
 
     @torch.no_grad()  # not inference mode: heads that adapt to an episode need gradients of these features

@@ -54,6 +54,8 @@ class VolumeOdds:
                 if shots:
                     self.supported[number, organ] = self._of_shots(together[value], shots)
 
+    slices_at_once = 0  # a volume is looked at as a whole, or in the windows of its matcher
+
     def blocks(self, image: Tensor, groups: int) -> Iterator[tuple[range, Tensor]]:
         """As :meth:`medfs.inference.slice_odds.OrganOdds.blocks`; all slices are one block."""
         asked = {place: organ for place, organ in self.supported.items() if place[0] < groups}
