@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -15,11 +14,7 @@ from medfs.errors import InputError, UsageError
 from medfs.io.datasets import read_json
 from medfs.io.picture_sets import class_names, find_picture_cases
 from medfs.losses import IGNORED
-
-MEAN = (0.485, 0.456, 0.406)
-"""Of red, green and blue over ImageNet, from 0 to 1."""
-DEVIATION = (0.229, 0.224, 0.225)
-"""Likewise."""
+from medfs.transforms.pictures import normalised, stretched, stretched_labels
 
 _KEPT_BYTES = 1 << 30
 
@@ -122,36 +117,10 @@ class PictureSet:
             raise InputError(
                 f"{case.name}: picture of {pictures.shape[:3]}, label map of {labels.shape}; expected equal sizes"
             )
-        self._kept[number] = stretched(pictures, self.size), _stretched_labels(labels, self.size)
+        self._kept[number] = stretched(pictures, self.size), stretched_labels(labels, self.size)
         while len(self._kept) > 1 and sum(a.nbytes + b.nbytes for a, b in self._kept.values()) > _KEPT_BYTES:
             self._kept.popitem(last=False)
         return self._kept[number]
-
-
-def stretched(pictures: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Pictures (n, rows, columns, 3) on a square grid, bilinear, smoothed where they shrink."""
-    if pictures.shape[1:3] == (size, size):
-        return pictures
-    channels = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pictures, -1, 1))).float()
-    resized = F.interpolate(channels, (size, size), mode="bilinear", antialias=True)
-    return np.moveaxis(resized.round().clamp(0, 255).byte().numpy(), 1, -1)
-
-
-def normalised(picture: NDArray[np.uint8]) -> Tensor:
-    """A picture (rows, columns, 3) as (3, rows, columns) of ImageNet's mean 0 and deviation 1.
-
-    >>> [round(v, 2) for v in normalised(np.zeros((1, 1, 3), np.uint8)).flatten().tolist()]
-    [-2.12, -2.04, -1.8]
-    """
-    scaled = torch.from_numpy(np.ascontiguousarray(picture)).float().movedim(-1, 0) / 255
-    return (scaled - torch.tensor(MEAN)[:, None, None]) / torch.tensor(DEVIATION)[:, None, None]
-
-
-def _stretched_labels(labels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    if labels.shape[1:] == (size, size):
-        return labels
-    nearest = F.interpolate(torch.from_numpy(labels)[:, None].float(), (size, size), mode="nearest-exact")
-    return nearest[:, 0].byte().numpy()
 
 
 def _named(classes: Mapping[int, str] | Sequence[str]) -> dict[int, str]:

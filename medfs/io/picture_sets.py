@@ -1,6 +1,6 @@
 """Folders of labelled pictures: PNG files, what the recipes write of colour pictures, or scans taken slice by slice."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,11 +8,12 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from medfs.errors import InputError
+from medfs.errors import InputError, UsageError
 from medfs.io.datasets import find_cases, read_json
+from medfs.io.inputs import find_images
 from medfs.io.names import safe_name, shown
 from medfs.io.nifti import read_image, read_labels
-from medfs.io.pictures import read_picture
+from medfs.io.pictures import read_colours, read_picture
 from medfs.io.volume import Volume, slice_axis
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -49,15 +50,7 @@ class PictureCase:
         """
         if self.label is None:
             raise InputError(f"{self.name}: has no label map")
-        if is_picture(self.label):
-            array = read_picture(self.label)
-            array = array[..., 0] if array.ndim == 3 and (array == array[..., :1]).all() else array
-            labels = np.swapaxes(array, 0, 1)[None]
-        else:
-            labels = _slices(read_labels(self.label))
-        if labels.ndim != 3 or (labels.size and not 0 <= labels.min() <= labels.max() <= 255):
-            raise InputError(f"{shown(self.label)}: colours or values beyond 255; expected label values from 0 to 255")
-        return np.ascontiguousarray(labels, np.uint8)
+        return read_label_slices(self.label)
 
 
 def is_picture(path: str | Path) -> bool:
@@ -90,6 +83,36 @@ def find_picture_cases(folder: str | Path) -> list[PictureCase]:
     return [PictureCase(n, n, (path,), labels.get(path.stem)) for n, path in zip(names, pictures, strict=True)]
 
 
+def find_pictures(inputs: Iterable[str | Path]) -> dict[str, Path]:
+    """Pictures by case name: files, and those directly inside folders; sorted, hidden files left out.
+
+    Raises:
+        UsageError: an input does not exist or holds no picture, or two pictures would get the same output name.
+    """
+    found: dict[str, Path] = {}
+    for given in map(Path, inputs):
+        inside = sorted(p for p in given.iterdir() if is_picture(p)) if given.is_dir() else [given]
+        pictures = [path for path in inside if is_picture(path) and path.is_file() and not path.name.startswith(".")]
+        if not pictures:
+            raise UsageError(f"{given}: no picture; expected files such as {', '.join(PICTURE_SUFFIXES[:4])}")
+        for path in pictures:
+            name = safe_name(path.stem)
+            if found.setdefault(name, path) != path:
+                raise UsageError(f"{shown(found[name])} and {shown(path)}: equal case names; rename one")
+    return found
+
+
+def picture_items(folder: str | Path) -> list[dict[str, str]]:
+    """The pictures of a folder, or its scans if it has no picture, as MONAI items with ``image`` and ``case``.
+
+    Raises:
+        UsageError: there is neither.
+    """
+    has_pictures = Path(folder).is_dir() and any(is_picture(path) for path in Path(folder).iterdir())
+    found = find_pictures([folder]) if has_pictures else find_images([folder])
+    return [{"image": str(path), "case": name} for name, path in found.items()]
+
+
 def class_names(folder: str | Path) -> dict[int, str]:
     """Class name by label value, from ``class_slices.json`` of a dataset; background left out.
 
@@ -115,7 +138,7 @@ def read_pictures(images: Sequence[Path]) -> NDArray[np.uint8]:
         InputError: a file is damaged, or the colours differ in size.
     """
     if len(images) == 1 and is_picture(images[0]):
-        array = read_picture(images[0])
+        array = read_colours(images[0])
         channels = [np.moveaxis(array, 0, 1)[None]] if array.ndim == 3 else [np.swapaxes(array, 0, 1)[None]]
     else:
         channels = [_slices(read_image(path)) for path in images]
@@ -125,6 +148,31 @@ def read_pictures(images: Sequence[Path]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.broadcast_to(pictures, (*pictures.shape[:3], 3)))
 
 
+def read_label_slices(path: Path) -> NDArray[np.uint8]:
+    """Label values (slices, rows, columns) of a picture or a scan, on the grid of :func:`read_pictures`.
+
+    Raises:
+        InputError: the file is damaged, or holds colours or values beyond 255.
+    """
+    if is_picture(path):
+        array = read_picture(path)
+        array = array[..., 0] if array.ndim == 3 and (array == array[..., :1]).all() else array
+        labels = np.swapaxes(array, 0, 1)[None]
+    else:
+        labels = _slices(read_labels(path))
+    if labels.ndim != 3 or (labels.size and not 0 <= labels.min() <= labels.max() <= 255):
+        raise InputError(f"{shown(path)}: colours or values beyond 255; expected label values from 0 to 255")
+    return np.ascontiguousarray(labels, np.uint8)
+
+
+def stored_labels(labels: NDArray[np.uint8], like: Volume) -> NDArray[np.uint8]:
+    """Labels (slices, rows, columns) of a scan, turned back to its own array (X, Y, Z)."""
+    _, affine = _turned(like)
+    array = np.moveaxis(np.swapaxes(labels, 1, 2), 0, slice_axis(affine))
+    back = nib.orientations.ornt_transform(_AS_SEEN, nib.orientations.io_orientation(like.affine))
+    return np.ascontiguousarray(nib.orientations.apply_orientation(array, back))
+
+
 def _of_volumes(folder: Path, name: str, patient: str, image: Path, label: Path | None) -> PictureCase:
     colours = tuple(folder / colour / image.name for colour in _COLOURS)
     return PictureCase(name, patient, colours if all(path.is_file() for path in colours) else (image,), label)
@@ -132,11 +180,15 @@ def _of_volumes(folder: Path, name: str, patient: str, image: Path, label: Path 
 
 def _slices(volume: Volume) -> np.ndarray:
     """(slices, rows, columns) of a volume, turned as pictures hang."""
-    turn = nib.orientations.ornt_transform(nib.orientations.io_orientation(volume.affine), _AS_SEEN)
-    array = nib.orientations.apply_orientation(volume.array, turn)
-    affine = volume.affine @ nib.orientations.inv_ornt_aff(turn, volume.array.shape)
-    front = np.moveaxis(array, slice_axis(affine), 0)
+    turn, affine = _turned(volume)
+    front = np.moveaxis(nib.orientations.apply_orientation(volume.array, turn), slice_axis(affine), 0)
     return np.swapaxes(front, 1, 2)
+
+
+def _turned(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
+    """What turns the axes of a volume as pictures hang, and its affine then."""
+    turn = nib.orientations.ornt_transform(nib.orientations.io_orientation(volume.affine), _AS_SEEN)
+    return turn, volume.affine @ nib.orientations.inv_ornt_aff(turn, volume.array.shape)
 
 
 def _eight_bits(array: np.ndarray) -> NDArray[np.uint8]:

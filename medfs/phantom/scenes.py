@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from medfs.errors import UsageError
 from medfs.io import atomic_path, make_folder
+from medfs.io.pictures import write_png
 from medfs.phantom.fields import FloatArray, WaveField
 from medfs.phantom.things import COLORS, SHAPES, TEXTURES, THINGS
 
@@ -99,8 +99,8 @@ def write_scenes(folder: str | Path, count: int, *, seed: int = 0, size: int = 9
         make_folder(folder / part)
     for index in range(count):
         scene, name = draw_scene(seed, index, size), f"scene_{index:05d}"
-        _write_png(folder / "images" / f"{name}.png", scene.picture)
-        _write_png(folder / "labels" / f"{name}.png", scene.labels)
+        write_png(folder / "images" / f"{name}.png", scene.picture)
+        write_png(folder / "labels" / f"{name}.png", scene.labels)
         for value, places in enumerate(slices.values()):
             places[name] = [0] if (scene.labels == value).any() else []
     with atomic_path(folder / "class_slices.json") as temporary:
@@ -146,12 +146,3 @@ def _texture(random: np.random.Generator, x: FloatArray, y: FloatArray, length: 
     field = WaveField.draw(random, wavelength_mm=(length / 2, 2 * length), sd=_CONTRAST / 2, components=components)
     points = np.stack([x.ravel(), y.ravel(), np.zeros(x.size)])
     return np.moveaxis(field.at(points).reshape(components, *x.shape), 0, -1)
-
-
-def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    from PIL import Image
-
-    content = BytesIO()
-    Image.fromarray(pixels).save(content, format="PNG")
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content.getvalue())

@@ -11,6 +11,8 @@ from medfs.transforms.intensity import WindowHUd as WindowHUd
 from medfs.transforms.intensity import scale_modality as scale_modality
 from medfs.transforms.orientation import CanonicalOrientation as CanonicalOrientation
 from medfs.transforms.orientation import CanonicalOrientationd as CanonicalOrientationd
+from medfs.transforms.pictures import LoadPicturesd as LoadPicturesd
+from medfs.transforms.pictures import SavePictureLabelsd as SavePictureLabelsd
 from medfs.transforms.resampling import ResampleLabelsToSpacing as ResampleLabelsToSpacing
 from medfs.transforms.resampling import ResampleLabelsToSpacingd as ResampleLabelsToSpacingd
 from medfs.transforms.resampling import ResampleToSpacing as ResampleToSpacing

@@ -10,9 +10,9 @@ from PIL import Image
 
 from medfs.errors import InputError, UsageError
 from medfs.fewshot import EpisodeBatches, PictureEpisodes, PictureSet
-from medfs.fewshot.pictures import DEVIATION, MEAN
 from medfs.io.picture_sets import find_picture_cases, read_pictures
 from medfs.phantom import scene_classes, write_scenes
+from medfs.transforms.pictures import DEVIATION, MEAN
 from preprocessing.command import main
 from preprocessing.wbc import RECIPE
 
