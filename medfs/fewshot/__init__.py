@@ -9,6 +9,8 @@ from medfs.fewshot.index import CaseIndex as CaseIndex
 from medfs.fewshot.index import index_case as index_case
 from medfs.fewshot.index import write_class_slices as write_class_slices
 from medfs.fewshot.picture_episodes import PictureEpisodes as PictureEpisodes
+from medfs.fewshot.picture_scores import PictureScore as PictureScore
+from medfs.fewshot.picture_scores import score_pictures as score_pictures
 from medfs.fewshot.pictures import PictureSet as PictureSet
 from medfs.fewshot.protocol import FewShotProtocol as FewShotProtocol
 from medfs.fewshot.protocol import FewShotScore as FewShotScore
