@@ -162,7 +162,7 @@ class FewShotProtocol:
                 if rule.oracle and not sought.any():
                     continue
                 guide = rule.guide(mask, len(truth), sought if rule.oracle else None)
-                found = segmenter.segment(prepared, image, mask, guide)
+                found = segmenter.segment(prepared, image, mask, guide, organ)
                 (score,) = score_case(
                     found.transpose(1, 2, 0),  # conventions take the last axis for the slices
                     reference.transpose(1, 2, 0),

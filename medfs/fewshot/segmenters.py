@@ -32,7 +32,7 @@ class ScanSegmenter(ABC):
 
     @abstractmethod
     def segment(
-        self, query: Any, image: NDArray[np.float32], mask: NDArray[np.bool_], guide: Guide
+        self, query: Any, image: NDArray[np.float32], mask: NDArray[np.bool_], guide: Guide, organ: str = ""
     ) -> NDArray[np.bool_]:
         """The organ in a query, (slices, rows, columns).
 
@@ -41,6 +41,7 @@ class ScanSegmenter(ABC):
             image: the support (slices, rows, columns).
             mask: of the organ there. Methods look at the annotated slices that the guide names, and no others.
             guide: which support slice stands for which slice of the query.
+            organ: its name, for networks that read texts.
         """
 
 
@@ -85,10 +86,16 @@ class NetworkSegmenter(ScanSegmenter):
 
     @torch.no_grad()  # not inference mode: heads that adapt to an episode need gradients of these features
     def segment(
-        self, query: _EncodedScan, image: NDArray[np.float32], mask: NDArray[np.bool_], guide: Guide
+        self,
+        query: _EncodedScan,
+        image: NDArray[np.float32],
+        mask: NDArray[np.bool_],
+        guide: Guide,
+        organ: str = "",
     ) -> NDArray[np.bool_]:
         """As :meth:`ScanSegmenter.segment`; foreground where it is the more probable class."""
         found = np.zeros((len(guide.shown), *query.size), bool)
+        text = self.segmentor.texts((organ,) if organ else ())
         for shown in np.unique(guide.shown[guide.shown != NOT_SOUGHT]):
             stages = self.segmentor.encoder(self._images(image[shown : shown + 1]))
             shape = torch.from_numpy(np.ascontiguousarray(mask[shown : shown + 1]))[None].to(self.device)
@@ -96,16 +103,18 @@ class NetworkSegmenter(ScanSegmenter):
             places = np.flatnonzero(guide.shown == shown)
             for start in range(0, len(places), _SLICES_AT_ONCE):
                 chosen = places[start : start + _SLICES_AT_ONCE]
-                found[chosen] = self._matched(query, chosen, stages, shape).cpu().numpy()
+                found[chosen] = self._matched(query, chosen, stages, shape, text).cpu().numpy()
         return found
 
-    def _matched(self, query: _EncodedScan, chosen: NDArray[np.intp], support: Features, mask: Tensor) -> Tensor:
+    def _matched(
+        self, query: _EncodedScan, chosen: NDArray[np.intp], support: Features, mask: Tensor, text: Tensor | None
+    ) -> Tensor:
         count = len(chosen)
         stages = tuple(stage[torch.from_numpy(chosen).to(stage.device)] for stage in query.stages)
         shared = tuple(stage[None].expand(count, *stage.shape) for stage in support)
         masks = mask.expand(count, *mask.shape[1:])
-        with self.segmentor.head.adapt(stages, shared, masks):
-            prediction = self.segmentor.match(stages, shared, masks)
+        told = None if text is None else text.expand(count, *text.shape[1:])
+        prediction = self.segmentor.match_tuned(stages, shared, masks, told)
         return resize(prediction.probability[:, 1:], query.size)[:, 0] > 0.5
 
     def _images(self, image: NDArray[np.float32]) -> Tensor:
@@ -125,7 +134,12 @@ class CopySegmenter(ScanSegmenter):
         return image.shape
 
     def segment(
-        self, query: tuple[int, ...], image: NDArray[np.float32], mask: NDArray[np.bool_], guide: Guide
+        self,
+        query: tuple[int, ...],
+        image: NDArray[np.float32],
+        mask: NDArray[np.bool_],
+        guide: Guide,
+        organ: str = "",
     ) -> NDArray[np.bool_]:
         """As :meth:`ScanSegmenter.segment`."""
         copied = np.zeros(query, bool)

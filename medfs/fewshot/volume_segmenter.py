@@ -62,7 +62,12 @@ class VolumeSegmenter(ScanSegmenter):
         return _PreparedVolume(volume, image.shape, self.matcher.encode([volume]) if whole else None)
 
     def segment(
-        self, query: _PreparedVolume, image: NDArray[np.float32], mask: NDArray[np.bool_], guide: Guide
+        self,
+        query: _PreparedVolume,
+        image: NDArray[np.float32],
+        mask: NDArray[np.bool_],
+        guide: Guide,
+        organ: str = "",
     ) -> NDArray[np.bool_]:
         """As :meth:`ScanSegmenter.segment`; foreground where its probability is above the level.
 
@@ -73,11 +78,11 @@ class VolumeSegmenter(ScanSegmenter):
             raise UsageError("a network for volumes sees the whole support; expected a rule that annotates all of it")
         last = self._found  # all rules that are asked for one organ share what was found
         if last is None or not (last[0] is query and last[1] is image and last[2] is mask):
-            last = self._found = (query, image, mask, self._segmented(query, image, mask))
+            last = self._found = (query, image, mask, self._segmented(query, image, mask, organ))
         return last[3] & (guide.twin != NOT_SOUGHT)[:, None, None]
 
     def _segmented(
-        self, query: _PreparedVolume, image: NDArray[np.float32], mask: NDArray[np.bool_]
+        self, query: _PreparedVolume, image: NDArray[np.float32], mask: NDArray[np.bool_], name: str
     ) -> NDArray[np.bool_]:
         shape = torch.from_numpy(np.ascontiguousarray(mask))
         shape = shape if self.size is None else shrink_masks(shape, self.size)
@@ -88,7 +93,7 @@ class VolumeSegmenter(ScanSegmenter):
             last = self._support = (image, crop, stages)
             self._levels = {}
         cut = shape[crop]
-        organ = self.matcher.organ(last[2], cut[None])
+        organ = self.matcher.organ(last[2], cut[None], name or None)
         found = self.matcher.foreground(query.image, [organ], query.stages)
         level = self._level_on_support(organ, last[2], cut) if self.level is None else self.level
         return (resize(found[None], query.size)[0, 0] > level).numpy()

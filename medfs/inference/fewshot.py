@@ -98,7 +98,8 @@ class FewShotSegmenter:
         if alone and len(supports) > 1:
             self.groups += [range(index, index + 1) for index in range(len(supports))]
         odds = VolumeOdds if volumes else SliceOdds
-        self.odds: OrganOdds = odds(segmentor.to(device).eval(), working, self.values, self.groups, device)
+        names = [label_set.names[value] for value in self.values]
+        self.odds: OrganOdds = odds(segmentor.to(device).eval(), working, self.values, self.groups, device, names)
         self.ladder = Ladder(self._rungs())
         self.offsets = torch.zeros(len(self.groups), len(self.values))
         if calibrate:

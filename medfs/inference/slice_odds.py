@@ -70,9 +70,10 @@ class SliceOdds:
         values: label values of the organs; each is shown by a support.
         groups: indices of supports that are asked together. Where a group does not show an organ, it is not looked for.
         device: where to compute.
+        names: of the organs, for networks that read texts.
 
     Raises:
-        UsageError: the network is one for volumes.
+        UsageError: the network is one for volumes, or its texts lack a name.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class SliceOdds:
         values: Sequence[int],
         groups: Sequence[Sequence[int]],
         device: torch.device | str = "cpu",
+        names: Sequence[str] = (),
     ) -> None:
         if segmentor.encoder.spatial_dims != 2:
             raise UsageError("the network takes volumes; expected one for slices")
@@ -92,7 +94,8 @@ class SliceOdds:
         for organ, value in enumerate(values):
             masks = [support.labels == value for support in supports]
             showing = [index for index, mask in enumerate(masks) if mask.any()]
-            together = [self._supported(supports, masks, showing, part) for part in range(PARTS)]
+            name = names[organ : organ + 1]
+            together = [self._supported(supports, masks, showing, part, name) for part in range(PARTS)]
             for number, group in enumerate(groups):
                 if shots := [place for place, index in enumerate(showing) if index in group]:
                     self.ranges[number, organ] = BodyRange.of_masks([masks[showing[shot]] for shot in shots])
@@ -121,7 +124,12 @@ class SliceOdds:
 
     @torch.no_grad()
     def _supported(
-        self, supports: Sequence[WorkingScan], masks: Sequence[NDArray[np.bool_]], showing: Sequence[int], part: int
+        self,
+        supports: Sequence[WorkingScan],
+        masks: Sequence[NDArray[np.bool_]],
+        showing: Sequence[int],
+        part: int,
+        name: Sequence[str],
     ) -> SupportedSegmentor:
         """The network with the slices of one part of an organ inside, one for each support that shows it."""
         shots = []
@@ -131,7 +139,7 @@ class SliceOdds:
         size = [max(mask.shape[axis] for _, mask in shots) for axis in (0, 1)]
         pictures = torch.stack([_grown(picture, size, float(picture.min())) for picture, _ in shots])
         shapes = torch.stack([_grown(mask, size, 0) for _, mask in shots])
-        return self.segmentor.for_supports(pictures[None].to(self.device), shapes[None].to(self.device))
+        return self.segmentor.for_supports(pictures[None].to(self.device), shapes[None].to(self.device), name)
 
 
 def _of_shots(network: SupportedSegmentor, shots: Sequence[int]) -> SupportedSegmentor:
@@ -140,7 +148,7 @@ def _of_shots(network: SupportedSegmentor, shots: Sequence[int]) -> SupportedSeg
     if shots == list(range(network.masks.shape[1])):
         return network
     support = tuple(network.get_buffer(f"support_{level}")[:, kept] for level in range(network.levels))
-    return SupportedSegmentor(network.segmentor, support, network.masks[:, kept])
+    return SupportedSegmentor(network.segmentor, support, network.masks[:, kept], network.text)
 
 
 def _grown(picture: Tensor, size: Sequence[int], value: float) -> Tensor:

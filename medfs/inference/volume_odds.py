@@ -1,6 +1,7 @@
 """Where organs are in a whole volume, by the supports together and by each of them alone."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -22,10 +23,12 @@ class VolumeOdds:
         values: label values of the organs; each is shown by a support.
         groups: indices of supports that are asked together. Where a group does not show an organ, it is not looked for.
         device: where to compute.
+        names: of the organs, for networks that read texts.
         most_voxels: that the network sees at once.
 
     Raises:
-        UsageError: the network is one for slices, or the labels of a support reach over more voxels than fit at once.
+        UsageError: the network is one for slices, its texts lack a name, or the labels of a support reach over more
+            voxels than fit at once.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class VolumeOdds:
         values: Sequence[int],
         groups: Sequence[Sequence[int]],
         device: torch.device | str = "cpu",
+        names: Sequence[str] = (),
         *,
         most_voxels: int = MOST_VOXELS,
     ) -> None:
@@ -46,6 +50,7 @@ class VolumeOdds:
             [_volume(supports[index].image) for index in showing],
             {value: [masks[value][index] for index in showing] for value in values},
             names=[supports[index].name for index in showing],
+            organ_names=dict(zip(values, names, strict=False)),
         )
         self.supported: dict[tuple[int, int], SupportedOrgan] = {}
         for number, group in enumerate(groups):
@@ -70,7 +75,8 @@ class VolumeOdds:
         if len(shots) == organ.mask.shape[1]:
             return organ
         kept = slice(shots[0], shots[0] + 1) if len(shots) == 1 else list(shots)
-        return self.matcher.organ(tuple(stage[:, kept] for stage in organ.stages), organ.mask[0, kept])
+        fewer = self.matcher.organ(tuple(stage[:, kept] for stage in organ.stages), organ.mask[0, kept])
+        return replace(fewer, text=organ.text)
 
 
 def _volume(image: Tensor) -> Tensor:

@@ -103,7 +103,7 @@ def test_a_copy_takes_the_twin_and_nothing_elsewhere():
 
 def test_ep1_counts_nothing_outside_the_slices_of_the_organ(cases):
     class Everything(CopySegmenter):
-        def segment(self, query, image, mask, guide):
+        def segment(self, query, image, mask, guide, organ):
             return np.ones(query, bool)
 
     rows = {(r.rule, r.score.organ): r.score for r in PROTOCOL.evaluate(Everything(), cases, 0)}
@@ -115,7 +115,7 @@ def test_ep1_counts_nothing_outside_the_slices_of_the_organ(cases):
 
 def test_distances_are_in_millimetres_of_the_file(cases):
     class OneSliceOff(CopySegmenter):
-        def segment(self, query, image, mask, guide):
+        def segment(self, query, image, mask, guide, organ):
             return np.roll(mask, 1, axis=0)
 
     rows = PROTOCOL.evaluate(OneSliceOff(), cases, 0)
@@ -135,8 +135,8 @@ def test_without_an_oracle_the_truth_of_the_query_changes_no_prediction(cases, t
         def __init__(self):
             self.found = []
 
-        def segment(self, query, image, mask, guide):
-            self.found.append((guide.shown.copy(), super().segment(query, image, mask, guide)))
+        def segment(self, query, image, mask, guide, organ):
+            self.found.append((guide.shown.copy(), super().segment(query, image, mask, guide, organ)))
             return self.found[-1][1]
 
     def swapped(labels):
