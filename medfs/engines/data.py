@@ -9,7 +9,7 @@ import torch.distributed as dist
 from medfs.engines.planning import TrainingPlan, plan_training
 from medfs.errors import UsageError
 from medfs.io import Split, find_cases, make_folder, make_split, read_image
-from medfs.io.splits import split_from_datalist
+from medfs.io.splits import PARTS, require_distinct_voxels, split_from_datalist
 from medfs.semisup import CropStream, TwoStreamBatches
 
 _PLANNING_SCANS = 10
@@ -39,7 +39,8 @@ def training_split(
 
     Raises:
         UsageError: nothing is left to train on.
-        StorageError: the folder of the run cannot be made.
+        InputError: an image, perhaps renamed or flipped, is in two of training, validation and test.
+        StorageError: the folder of the run cannot be made, or the split not be written.
     """
     path = Path(output_dir) / "split.json"
     if path.exists():
@@ -52,9 +53,41 @@ def training_split(
         split = make_split(cases, labelled=labelled, validation=validation, test=test, seed=seed)
     if not split.labelled:
         raise UsageError(f"{dataset_dir}: no labelled case is left for training; give labels/ or hold out fewer cases")
+    require_distinct_voxels(split.uses)
     make_folder(path.parent)
     split.write(path)
     return split
+
+
+def require_split(split: Split, training: Sequence[Mapping[str, Any]], validation: Sequence[Mapping[str, Any]]) -> None:
+    """Return if training and validation see what a split gives them and nothing else.
+
+    This keeps a configuration from training on held-out cases, from reading labels that the split withholds, and from
+    choosing the checkpoint by test cases.
+
+    Args:
+        split: who may be used for what.
+        training: items as MONAI takes them, ``image`` and perhaps ``label``.
+        validation: items that the checkpoint is chosen by.
+
+    Raises:
+        UsageError: an item has another place in the split, or a label that is not to be read; all are named.
+    """
+    places = {case.item()["image"]: part for part in PARTS for case in split.cases(part)}
+    faults = []
+    for use, items, allowed in (
+        ("training", training, ("labelled", "unlabelled")),
+        ("validation", validation, ("validation",)),
+    ):
+        for item in items:
+            part = places.get(str(item["image"]), "no part of the split")
+            if part not in allowed:
+                faults.append(f"{item['image']} of {use} is in {part}")
+            elif part == "unlabelled" and item.get("label"):
+                faults.append(f"{item['image']} is in unlabelled but {use} reads its label")
+    if faults:
+        more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
+        raise UsageError(f"split: {'; '.join(faults[:5])}{more}; expected each case where split.json has it")
 
 
 def training_plan(split: Split, **stated: Any) -> TrainingPlan:
@@ -83,9 +116,14 @@ def two_stream_batches(
     """
     known = [index for index, item in enumerate(items) if item.get("label")]
     unknown = [index for index, item in enumerate(items) if not item.get("label")]
+
+    def stream(indices: Sequence[int], crops: Callable[[Mapping[str, Any]], Any], stream_seed: int) -> CropStream:
+        files = [str(items[index]["image"]) for index in indices]
+        return CropStream(_Selection(cases, indices), crops, seed=stream_seed, files=files)
+
     return TwoStreamBatches(
-        CropStream(_Selection(cases, known), labelled_crops, seed=2 * seed),
-        CropStream(_Selection(cases, unknown), unlabelled_crops, seed=2 * seed + 1) if unknown else None,
+        stream(known, labelled_crops, 2 * seed),
+        stream(unknown, unlabelled_crops, 2 * seed + 1) if unknown else None,
         rank=dist.get_rank() if dist.is_initialized() else 0,
         ranks=dist.get_world_size() if dist.is_initialized() else 1,
         **options,

@@ -36,6 +36,7 @@ from medfs.fewshot.segmenters import ScanSegmenter
 from medfs.fewshot.storage import described_part
 from medfs.io import atomic_path, find_cases, make_folder
 from medfs.io.folds import PublishedFolds, Support
+from medfs.io.splits import require_distinct_voxels
 from medfs.metrics import format_table, summary_rows
 
 
@@ -88,9 +89,13 @@ def training_cases(
 
     Raises:
         UsageError: nobody is left for training.
-        InputError: a file is damaged, or there are no supervoxels.
+        InputError: a file is damaged, an image of the fold is among those of training, perhaps renamed or flipped, or
+            there are no supervoxels.
     """
-    cases = protocol.training(find_cases(dataset_dir), fold)
+    everyone = find_cases(dataset_dir)
+    cases = protocol.training(everyone, fold)
+    tested = protocol.folds.named()[fold]
+    require_distinct_voxels({"training": cases, f"fold {fold}": [case for case in everyone if case.name in tested]})
     if protocol.exclusion.organs:
         cases = [case for case in cases if case.label is not None]
     found = find_objects(cases, supervoxels_dir)

@@ -1,5 +1,6 @@
 """What happens at the end of each epoch: a line of progress and a checkpoint."""
 
+import contextlib
 import math
 import sys
 import time
@@ -14,6 +15,8 @@ from monai.engines import Evaluator
 from medfs.engines.checkpoint import load_checkpoint, save_checkpoint
 from medfs.engines.trainer import StepTrainer
 from medfs.errors import InputError, UsageError
+from medfs.io import atomic
+from medfs.io.atomic import keep_previous, remove_stale_temporaries
 
 
 class ProgressLines:
@@ -52,32 +55,32 @@ class ProgressLines:
         terms = "  ".join(f"{name} {total / max(1, self._steps):.3f}" for name, total in self._sums.items())
         metrics = dict(self.evaluator.state.metrics) if self.evaluator else {}
         scores = "".join(f"  {name} {value:.3f}" for name, value in metrics.items() if isinstance(value, float))
-        print(
-            f"step {engine.state.iteration}/{engine.total_steps}  {terms}{scores}  "
-            f"{seconds:.2f} s/step  {left / 60:.1f} min left",
-            file=sys.stderr,
-            flush=True,
-        )
+        line = f"step {engine.state.iteration}/{engine.total_steps}  {terms}{scores}  {seconds:.2f} s/step"
+        _say(f"{line}  {left / 60:.1f} min left")
 
 
 class CheckpointKeeper:
-    """Keep ``last.pt`` and, by the validation metric of the evaluator, ``best.pt``.
+    """Keep ``last.pt``, the one before it as ``last.prev.pt``, and by the metric of the evaluator ``best.pt``.
 
-    Attach it after the validation handler. Without a validation the last state counts as the best.
+    Attach it after the validation handler. Without a validation the last state counts as the best. ``best.pt`` is
+    written first: a run that is killed in between repeats the epoch and finds the same best. A run that SIGINT or
+    SIGTERM stops within an epoch is saved there.
 
     Args:
-        folder: where the two files go.
+        folder: where the files go.
         evaluator: engine whose ``best_metric`` decides.
-        extra: plain values to store along, e.g. the class names and the hash of the split.
+        extra: plain values to store along, e.g. the hash of the split; a run with other values is not continued.
     """
 
     def __init__(self, folder: str | Path, evaluator: Evaluator | None = None, extra: dict[str, Any] | None = None):
         self.folder, self.evaluator, self.extra = Path(folder), evaluator, extra or {}
         self.best = -1.0
+        self._saved_step: int | None = None  # of last.pt, where it is known to be good
 
     def attach(self, engine: Engine) -> None:
         """Listen to a `StepTrainer`."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
+        engine.add_event_handler(Events.TERMINATE, self._save_stopped)
 
     def _save(self, engine: StepTrainer) -> None:
         state = None if self.evaluator is None else self.evaluator.state
@@ -86,25 +89,88 @@ class CheckpointKeeper:
         improved = not validated or metric > self.best
         self.best = max(self.best, metric)
         if engine.state.rank == 0:
-            content = {**engine.state_of_run(), "best_metric": self.best, "extra": self.extra}
-            save_checkpoint(self.folder / "last.pt", content)
+            content = self._content(engine)
             if improved:
+                atomic.reached("before_best")
                 save_checkpoint(self.folder / "best.pt", content)
+            atomic.reached("between_best_and_last")
+            self._save_last(content)
         if dist.is_initialized():
             dist.barrier()
 
+    def _save_stopped(self, engine: StepTrainer) -> None:
+        if not engine.stopping or engine.state.rank:
+            return
+        if engine.state.iteration != self._saved_step:
+            self._save_last(self._content(engine))
+        where = f"step {engine.state.iteration} of {engine.total_steps}"
+        _say(f"medfs: stopped at {where}, saved in {self.folder / 'last.pt'}; continue with --resume")
+
+    def _content(self, engine: StepTrainer) -> dict[str, Any]:
+        return {**engine.state_of_run(), "best_metric": self.best, "extra": self.extra}
+
+    def _save_last(self, content: dict[str, Any]) -> None:
+        last = self.folder / "last.pt"
+        if self._saved_step is not None:  # a file that may be damaged must not take the place of a good one
+            keep_previous(last, self.folder / "last.prev.pt")
+        save_checkpoint(last, content)
+        self._saved_step = int(content["step"])
+        atomic.reached("after_last")
+
     def resume(self, engine: StepTrainer) -> bool:
-        """Load ``last.pt`` into the trainer; ``False`` when there is none yet."""
-        path = self.folder / "last.pt"
-        if not path.exists():
+        """Load ``last.pt``, or the one before it if it is damaged, into the trainer.
+
+        Returns:
+            ``False`` when there is no checkpoint yet; a line says so.
+
+        Raises:
+            InputError: both are damaged, or they are of another training.
+        """
+        state = self._newest()
+        if state is None:
+            _say(f"medfs: no checkpoint in {self.folder} yet; training starts at step 0")
             return False
-        state = load_checkpoint(path)
-        engine.resume(state)
+        remove_stale_temporaries(self.folder, older_than_s=0)
+        self._require_same_run(state)
+        try:
+            engine.resume(state)
+        except InputError as error:
+            raise InputError(f"{self.folder}: {error}") from error
         self.best = float(state["best_metric"])
         if self.evaluator is not None and self.best >= 0:  # below 0 nothing was validated
             self.evaluator.state.best_metric = self.best
             self.evaluator.state.best_metric_epoch = engine.state.epoch
         return True
+
+    def _newest(self) -> dict[str, Any] | None:
+        last, previous = self.folder / "last.pt", self.folder / "last.prev.pt"
+        if not last.exists() and not previous.exists():
+            return None
+        try:
+            state = load_checkpoint(last)
+        except InputError as error:
+            if not previous.exists():
+                raise
+            state = load_checkpoint(previous)
+            _say(f"medfs: warning: {error}; going on from {previous.name}, step {state.get('step')}")
+        else:
+            self._saved_step = int(state["step"])
+        return state
+
+    def _require_same_run(self, state: dict[str, Any]) -> None:
+        stored = state.get("extra", {})
+        differing = [name for name, value in self.extra.items() if name in stored and stored[name] != value]
+        if differing:
+            raise InputError(
+                f"{self.folder}: made with another {' and '.join(differing)}; resume with the configuration that the "
+                "run was started with, or train in another folder"
+            )
+
+
+def _say(line: str) -> None:
+    """Print to standard error; training does not end because nobody reads it any more."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def best_network(folder: str | Path, network: torch.nn.Module, which: str = "teacher") -> torch.nn.Module:

@@ -1,5 +1,6 @@
 """A finished training run is a bundle: weights, configuration and metadata that stand alone."""
 
+import errno
 import json
 import logging
 import shutil
@@ -15,11 +16,12 @@ from medfs.anatomy import LabelSet
 from medfs.engines.checkpoint import load_checkpoint, save_checkpoint
 from medfs.engines.handlers import best_network
 from medfs.engines.planning import TrainingPlan
-from medfs.errors import InputError, MedfsError
+from medfs.errors import InputError, MedfsError, StorageError
 from medfs.io import atomic_path
 from medfs.networks import TextVNet
 
 VALUES_FILE = "medfs.json"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _NO_LOGGING = "Logging file is set to False"  # what MONAI warns of, on standard output, when told so
 
 
@@ -53,6 +55,9 @@ def run_bundle(bundle: Path, configs: Sequence[str], overrides: Mapping[str, Any
     except RuntimeError as error:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, MedfsError):
+            if isinstance(cause, OSError) and cause.errno in _FULL:  # e.g. of TensorBoard's own writer
+                cause = StorageError(f"{overrides.get('output_dir', bundle)}: cannot be written: {cause.strerror}")
+                break
             cause = cause.__cause__
         if cause is None:
             raise

@@ -6,17 +6,26 @@ from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
+from ignite.engine import Events
 from monai.engines import Trainer
 from monai.engines.utils import IterationEvents
 from torch import Tensor, nn
 
+from medfs.engines.stopping import StopRequest
 from medfs.errors import DivergedError, InputError
+from medfs.io import atomic
+from medfs.transforms.loading import ReportingLoader
 
 
 class Batches(Protocol):
     """The batches of a whole run; iterating begins at the step ``start``."""
 
     start: int
+
+    @property
+    def loaders(self) -> Sequence[ReportingLoader]:
+        """What loads them."""
+        ...
 
     def __iter__(self) -> Iterator[Any]: ...
 
@@ -73,6 +82,9 @@ class StepTrainer(Trainer):
         self.network, self.optimizer, self.batches = network, optimizer, train_data_loader
         self.seed, self.gradient_norm, self.patience = seed, gradient_norm, patience
         self._failures = 0
+        self.stop_request, self.stopping = StopRequest(), False
+        self.add_event_handler(Events.ITERATION_COMPLETED, self._stop_within_epoch)
+        self.add_event_handler(Events.EPOCH_COMPLETED, self._stop_after_epoch)
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
 
@@ -105,14 +117,28 @@ class StepTrainer(Trainer):
         return int(self.state.max_epochs * self.state.epoch_length)
 
     def run(self) -> None:  # type: ignore[override]
-        """Train from the current step to the last; every rank starts from the weights of rank 0."""
+        """Train from the current step to the last; every rank starts from the weights of rank 0.
+
+        On SIGINT or SIGTERM the step is finished, or the epoch if it was its last step, and the handlers may save; the
+        signal is obeyed then. A second one is obeyed at once.
+
+        Raises:
+            KeyboardInterrupt: SIGINT came.
+            SystemExit: SIGTERM came.
+            MedfsError: a loader process died; the file it was reading is named.
+        """
         if dist.is_initialized():
             for network in self.networks().values():
                 for tensor in network.state_dict().values():
                     dist.broadcast(tensor, src=0)
         self.batches.start = self.state.iteration
         if self.state.iteration < self.total_steps:
-            super().run()
+            with StopRequest() as self.stop_request:
+                try:
+                    super().run()
+                except RuntimeError as error:
+                    raise self._explained(error) from error
+            self.stop_request.obey()
 
     def state_of_run(self) -> dict[str, Any]:
         """Everything a resumed run needs, as tensors and plain values."""
@@ -144,6 +170,26 @@ class StepTrainer(Trainer):
         self.state.iteration = int(state["step"])
         self.state.epoch = self.state.iteration // int(self.state.epoch_length)
 
+    def _explained(self, error: RuntimeError) -> Exception:
+        """The death of a loader process, which torch reports anywhere in a step, with the file it was reading."""
+        deaths = (loader.explain(error) for loader in self.batches.loaders)
+        return next((death for death in deaths if death is not None), error)
+
+    def _stop_within_epoch(self) -> None:
+        # After its last step an epoch is still to be validated, or a resumed run would not know its best.
+        if self.state.iteration % int(self.state.epoch_length):
+            self._stop_after_epoch()
+
+    def _stop_after_epoch(self) -> None:
+        asked = self.stop_request.number is not None
+        if dist.is_initialized():  # the ranks stop at the same step, or those left would wait for the others
+            flag = torch.tensor([float(asked)], device=self.state.device)
+            dist.all_reduce(flag, dist.ReduceOp.MAX)
+            asked = bool(flag.item())
+        if asked:
+            self.stopping = True
+            self.terminate()
+
     def _iteration(self, engine: Any, batchdata: Any) -> dict[str, Any]:
         step = self.state.iteration - 1  # ignite counts the running iteration from 1
         torch.manual_seed(_mixed(self.seed, step, self.state.rank))
@@ -156,7 +202,9 @@ class StepTrainer(Trainer):
             terms = self.terms(batchdata, step)
             loss = torch.stack(list(terms.values())).sum()
         if self._step(loss):
+            atomic.reached("before_moved")
             self.moved(step)
+            atomic.reached("after_step")
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         shown = {**terms, **self.observed()}
         return {"loss": loss.detach(), **{name: value.detach() for name, value in shown.items()}}
@@ -168,6 +216,7 @@ class StepTrainer(Trainer):
         _average_over_ranks(self.trained())  # before unscaling, so that all ranks find the same overflow
         if scaler:
             scaler.unscale_(self.optimizer)
+        atomic.reached("before_optimizer")
         norm = nn.utils.clip_grad_norm_(self.trained(), self.gradient_norm)
         finite = bool(torch.isfinite(norm))
         if scaler:

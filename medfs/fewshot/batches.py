@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from medfs.errors import UsageError
 from medfs.fewshot.episodes import EpisodeDataset
 from medfs.networks.functional import mask_on_grid
+from medfs.transforms.loading import ReportingLoader
 from medfs.types import Episode
 
 
@@ -52,21 +51,21 @@ class EpisodeBatches:
         self.dataset, self.steps, self.batch_size, self.size = dataset, steps, batch_size, size
         self.workers, self.rank, self.ranks = workers, rank, ranks
         self.start = 0
+        self._loader: ReportingLoader | None = None
 
     def __len__(self) -> int:
         return self.steps - self.start
 
+    @property
+    def loaders(self) -> tuple[ReportingLoader, ...]:
+        """What loads the episodes, once iteration has begun."""
+        return () if self._loader is None else (self._loader,)
+
     def __iter__(self) -> Iterator[Episode]:
         first = [(step * self.ranks + self.rank) * self.batch_size for step in range(self.start, self.steps)]
-        loader: DataLoader[Episode] = DataLoader(
-            self.dataset,
-            batch_sampler=[list(range(place, place + self.batch_size)) for place in first],
-            collate_fn=Episode.collate,
-            num_workers=self.workers,
-            multiprocessing_context="forkserver" if self.workers else None,
-            generator=torch.Generator().manual_seed(0),  # leaves the global generator alone
-        )
-        for episode in loader:
+        places = [list(range(place, place + self.batch_size)) for place in first]
+        self._loader = ReportingLoader(self.dataset, places, workers=self.workers, collate=Episode.collate)
+        for episode in self._loader:
             yield episode if self.size is None else shrink_episode(episode, self.size)
 
 
@@ -91,7 +90,7 @@ def shrink_episode(episode: Episode, size: int) -> Episode:
 def shrink_images(images: Tensor, size: int) -> Tensor:
     """Images (..., rows, columns) whose longer side in the plane has at most ``size`` pixels; not smoothed if it has.
 
-    >>> shrink_images(torch.zeros(2, 1, 40, 30), 20).shape
+    >>> shrink_images(Tensor(2, 1, 40, 30), 20).shape
     torch.Size([2, 1, 20, 15])
     """
     wanted = shrunk_size(images.shape[-2:], size)

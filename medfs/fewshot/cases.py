@@ -1,6 +1,8 @@
 """Scans made ready for episodes: standardised once, kept as memory-mapped arrays, indexed."""
 
+import os
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -11,11 +13,25 @@ from numpy.typing import NDArray
 
 from medfs.errors import InputError
 from medfs.fewshot.index import CaseIndex, index_case
-from medfs.io import Case, Volume, atomic_path, file_sha256, make_folder, read_image, read_labels, require_same_grid
+from medfs.io import (
+    Case,
+    Volume,
+    atomic,
+    atomic_path,
+    file_sha256,
+    make_folder,
+    read_image,
+    read_labels,
+    require_same_grid,
+)
+from medfs.io.hashes import HashedWriter
 from medfs.io.names import shown, stem, volume_suffix
 from medfs.io.volume import slice_axis
 from medfs.transforms import StandardizeVolume
 
+_FORMAT = 1  # to be raised when what is done to a scan changes: files made otherwise are not found then
+_DIGEST_BYTES = 32
+_BLOCK = 1 << 20
 _PREFIX = re.compile(r"^(image|label|superpix-[A-Za-z]+|supervoxels?)_(?=.)")
 
 
@@ -52,7 +68,7 @@ class EpisodeCase:
 
 
 def prepare_case(case: Case, objects: str | Path, cache_dir: str | Path, *, axis: int | None = None) -> EpisodeCase:
-    """Make a scan ready, or find it so: a file is read again only when its content has changed.
+    """Make a scan ready, or find it so: a file is read again only when its content has changed or its array is damaged.
 
     The image is standardised over the whole volume, air included, as published; a constant one becomes 0. Arrays have
     the through-plane axis first and the other axes in reverse, (Z, Y, X) of an axial file, so that a slice is an image
@@ -72,20 +88,20 @@ def prepare_case(case: Case, objects: str | Path, cache_dir: str | Path, *, axis
     cache, objects = Path(cache_dir), Path(objects)
     make_folder(cache)
     # Named by all files of the case: where it exists, these very files were found to lie on one grid.
-    grid_file = cache / f"{_content_name(case.image, objects, *filter(None, [case.label]))}.grid.npy"
+    grid_file = cache / f"{_content_name(case.image, objects, *filter(None, [case.label]))}.grid{_FORMAT}.npy"
     image = None
-    if not grid_file.exists():
+    if not _is_kept(grid_file):
         image = read_image(case.image)
         _require_grid(image, objects, case.label)
         _save(grid_file, image.affine)
     affine = np.load(grid_file)
     axis = slice_axis(affine) if axis is None else axis
-    image_file = cache / f"{_content_name(case.image)}.image{axis}.npy"
-    if not image_file.exists():
+    image_file = cache / f"{_content_name(case.image)}.image{axis}.{_FORMAT}.npy"
+    if not _is_kept(image_file):
         image = image or read_image(case.image)
         _save(image_file, _slices_first(StandardizeVolume()(image.array).numpy(), axis))
-    objects_file = cache / f"{_content_name(objects)}.objects{axis}.npy"
-    if not objects_file.exists():
+    objects_file = cache / f"{_content_name(objects)}.objects{axis}.{_FORMAT}.npy"
+    if not _is_kept(objects_file):
         _save(objects_file, _slices_first(read_labels(objects, assume_orientation=True).array, axis))
     index, organs = index_case(objects, cache, axis=axis), None
     if case.label is not None:
@@ -146,5 +162,27 @@ def _slices_first(array: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _save(path: Path, array: np.ndarray) -> None:
+    """Write an array and, behind what numpy reads, the hash of that."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.save(file, array)
+        atomic.reached("in_cache_write")
+        hashed = HashedWriter(file)
+        np.save(hashed, array)  # type: ignore[call-overload]  # a writer is all it needs
+        file.write(bytes.fromhex(hashed.hexdigest()))
+
+
+def _is_kept(path: Path) -> bool:
+    """Whether an array is there and is what was written; a damaged one is told of and made again."""
+    try:
+        with path.open("rb") as file:
+            left, total = os.fstat(file.fileno()).st_size - _DIGEST_BYTES, sha256()
+            while block := file.read(max(0, min(_BLOCK, left))):
+                total.update(block)
+                left -= len(block)
+            if left == 0 and file.read() == total.digest():
+                return True
+    except FileNotFoundError:
+        return False
+    except OSError:
+        pass
+    warnings.warn(f"{shown(path)}: damaged in the cache; made again", stacklevel=3)
+    return False

@@ -67,6 +67,12 @@ class EpisodeDataset(Dataset[Episode]):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": {}}  # a worker opens the files itself
 
+    def describe(self, place: int) -> str:
+        """The cases and cached files that an episode is cut from."""
+        draw = self.sampler.draw(*divmod(place, self.length))
+        cases = {view.case: self.sampler.cases[view.case] for view in (*draw.supports, draw.query)}
+        return ", ".join(f"{case.name} ({case.image_file})" for case in cases.values())
+
     def __getitem__(self, place: int) -> Episode:
         """One episode (B = 1); images (1, K, C, *S) and (1, C, *S), C being 1, with positions 1 + axes."""
         if place < 0:

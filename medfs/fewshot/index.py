@@ -1,6 +1,7 @@
 """Where every object of a label map lies, found once: what episodes are drawn from."""
 
 import json
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -162,6 +163,8 @@ def index_case(path: str | Path, cache_dir: str | Path | None = None, *, axis: i
     cached = Path(cache_dir) / f"{stem(path)}-{sha256[:16]}.index{axis}.npz"
     index = CaseIndex.load(cached, sha256, axis)
     if index is None:
+        if cached.exists():
+            warnings.warn(f"{shown(cached)}: damaged in the cache; made again", stacklevel=2)
         index = _read_index(path, axis)
         make_folder(cache_dir)
         index.save(cached, sha256)

@@ -11,6 +11,8 @@ from medfs.io.dicom import read_dicom_series as read_dicom_series
 from medfs.io.hashes import file_sha256 as file_sha256
 from medfs.io.inputs import find_images as find_images
 from medfs.io.inputs import image_items as image_items
+from medfs.io.locks import claim_folder as claim_folder
+from medfs.io.locks import release_folder as release_folder
 from medfs.io.names import case_name as case_name
 from medfs.io.names import unique_case_names as unique_case_names
 from medfs.io.nifti import read_frames as read_frames

@@ -17,7 +17,7 @@ _DAY_S = 86_400.0
 
 
 def reached(point: str) -> None:
-    """Do nothing: fault-injection tests replace this to stop the process at a named point of :func:`atomic_path`."""
+    """Do nothing: fault-injection tests replace this to stop the process at a named point."""
 
 
 @contextlib.contextmanager
@@ -36,6 +36,7 @@ def atomic_path(final: Path) -> Iterator[Path]:
             raise StorageError(f"{final}: is a symbolic link; expected a plain file or a free name")
         temporary = _create_beside(final)
         try:
+            reached("before_write")
             yield temporary
             reached("after_write")
             _flush(temporary)
@@ -43,10 +44,38 @@ def atomic_path(final: Path) -> Iterator[Path]:
             os.replace(temporary, final)
             reached("after_replace")
             _flush(final.parent)
+            reached("after_folder_flush")
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise StorageError(f"{final}: cannot be written: {error.strerror or error}") from error
+
+
+def keep_previous(path: Path, previous: Path) -> None:
+    """Give a file a second name, so that it outlives its replacement; there is no moment without ``path``.
+
+    Where the file system has no hard links, ``path`` is renamed instead, and is missing until it is written anew.
+
+    Raises:
+        StorageError: the operating system refuses.
+    """
+    if not path.exists():
+        return
+    temporary = path.with_name(f".medfs-{_host()}-{os.getpid()}-{secrets.token_hex(4)}.tmp{path.suffix}")
+    try:
+        try:
+            os.link(path, temporary)
+        except OSError:
+            os.replace(path, previous)
+            return
+        try:
+            reached("before_previous")
+            os.replace(temporary, previous)
+            reached("after_previous")
+        finally:
+            temporary.unlink(missing_ok=True)  # renaming one of two names of a file onto the other leaves both
+    except OSError as error:
+        raise StorageError(f"{previous}: cannot be written: {error.strerror or error}") from error
 
 
 def make_folder(folder: str | Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -22,6 +23,26 @@ def file_sha256(path: str | Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InputError(f"{shown(path)}: cannot be read: {error.strerror or error}") from error
+
+
+class HashedWriter:
+    """A binary file, open for writing, that knows the SHA-256 of what went through it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._total = file, hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        """Write all of ``data`` and return its length in bytes."""
+        self._total.update(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        """Hand on what is buffered."""
+        self._file.flush()
+
+    def hexdigest(self) -> str:
+        """The hash so far, in hexadecimal."""
+        return self._total.hexdigest()
 
 
 def voxel_digest(array: np.ndarray) -> str:

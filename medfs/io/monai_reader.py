@@ -16,9 +16,10 @@ from monai.data import ImageReader
 from monai.utils.enums import MetaKeys, SpaceKeys
 
 from medfs.errors import InputError, MedfsError
-from medfs.io.names import volume_suffix
+from medfs.io.names import shown, volume_suffix
 from medfs.io.nifti import read_image, read_labels
 from medfs.io.volume import Volume
+from medfs.io.voxels import require_values
 
 # LoadImage makes one of every reader it knows before it asks ours; one of them warns, twice, that it has no GPU decoder
 # for DICOM, which is read elsewhere.
@@ -79,10 +80,22 @@ class Reader(ImageReader):
 
 
 class LabelReader(Reader):
-    """Label maps through :func:`medfs.io.read_labels`; give ``LoadImaged`` an integer ``dtype`` along with it."""
+    """Label maps through :func:`medfs.io.read_labels`; give ``LoadImaged`` an integer ``dtype`` along with it.
+
+    Args:
+        classes: how many a network has; a map with values from there on, or below 0, is refused. None refuses none.
+        assume_orientation: accept files without orientation.
+    """
+
+    def __init__(self, classes: int | None = None, *, assume_orientation: bool = False) -> None:
+        super().__init__(assume_orientation=assume_orientation)
+        self.classes = classes
 
     def _read(self, path: Path) -> Volume:
-        return read_labels(path, assume_orientation=self.assume_orientation)
+        volume = read_labels(path, assume_orientation=self.assume_orientation)
+        if self.classes is not None:
+            require_values(volume.array, self.classes, shown(path))
+        return volume
 
 
 def _names(filename: Sequence[PathLike] | PathLike) -> list[Path]:

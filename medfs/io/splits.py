@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,8 +13,10 @@ from medfs.errors import InputError, UsageError
 from medfs.io.atomic import atomic_path
 from medfs.io.datasets import Case, read_datalist, read_json, repeated_names
 from medfs.io.hashes import unordered_digest
-from medfs.io.names import shown
+from medfs.io.header import HEADER_BYTES, parse_header
+from medfs.io.names import shown, volume_suffix
 from medfs.io.nifti import read_image
+from medfs.io.stream import file_head
 
 PARTS = ("labelled", "unlabelled", "validation", "test")
 _FORMAT = "medfs split 1"
@@ -38,8 +40,8 @@ class Split:
         faults = repeated_names(case for part in PARTS for case in self.cases(part))
         supervised = ((part, case) for part in PARTS if part != "unlabelled" for case in self.cases(part))
         faults += [f"{case.name} is in {part} without a label" for part, case in supervised if case.label is None]
-        faults += _shared(self, lambda case: f"patient {case.patient}")
-        faults += _shared(self, lambda case: f"image {case.image}")
+        faults += _shared(self.uses, lambda case: f"patient {case.patient}")
+        faults += _shared(self.uses, lambda case: f"image {case.image}")
         if faults:
             raise InputError(f"split: {'; '.join(faults)}")
 
@@ -52,6 +54,11 @@ class Split:
         if part not in PARTS:
             raise UsageError(f"split part {part!r}; expected one of {', '.join(PARTS)}")
         return getattr(self, part)
+
+    @property
+    def uses(self) -> dict[str, tuple[Case, ...]]:
+        """The cases of training, labelled or not, of validation and of test."""
+        return {"training": self.labelled + self.unlabelled, "validation": self.validation, "test": self.test}
 
     def items(self, part: str) -> list[dict[str, str]]:
         """The cases of a part as MONAI takes them: ``{"image", "label", "case"}``, unlabelled ones without label."""
@@ -188,23 +195,39 @@ def split_from_datalist(path: str | Path) -> Split:
         raise InputError(f"{shown(path)}: {error}") from error
 
 
-def require_distinct_voxels(split: Split) -> None:
-    """Read every image and return if none is in two parts, not even renamed, flipped or turned.
+def require_distinct_voxels(groups: Mapping[str, Sequence[Case]]) -> None:
+    """Return if no image is in two groups, not even renamed, flipped or turned.
 
-    The intensities are compared whatever their order, so that no reordering of voxels hides a copy.
+    Images whose sizes differ cannot be copies; only those are read whose size comes in two groups. The intensities are
+    compared whatever their order, so that no reordering of voxels hides a copy.
+
+    Args:
+        groups: cases by what they are used for.
 
     Raises:
-        InputError: an image is in two of training, validation and test; all pairs are listed.
+        InputError: an image is in two groups; all pairs are listed. Or one cannot be read.
     """
+    cases = {group: [(case, _extents(case.image)) for case in members] for group, members in groups.items()}
+    where: dict[tuple[int, ...], set[str]] = defaultdict(set)
+    for group, members in cases.items():
+        for _, extents in members:
+            where[extents].add(group)
+    suspects = {g: [case for case, extents in members if len(where[extents]) > 1] for g, members in cases.items()}
     read = partial(read_image, assume_orientation=True, replace_nan=True)
-    faults = _shared(split, lambda case: f"voxels {unordered_digest(read(case.image).array)}")
+    faults = _shared(suspects, lambda case: f"voxels {unordered_digest(read(case.image).array)}")
     if faults:
         raise InputError(f"split: {'; '.join(faults)}")
 
 
-def _shared(split: Split, key: Callable[[Case], str]) -> list[str]:
-    """One sentence for each key that cases of two of training, validation and test have in common."""
-    groups = {"training": split.labelled + split.unlabelled, "validation": split.validation, "test": split.test}
+def _extents(path: Path) -> tuple[int, ...]:
+    """The sizes of an image in ascending order, from its header where that is cheap."""
+    if volume_suffix(path).lower() in (".nii", ".nii.gz"):
+        return tuple(sorted(parse_header(file_head(path, HEADER_BYTES), shown(path), assume_orientation=True).shape))
+    return tuple(sorted(read_image(path, assume_orientation=True, replace_nan=True).array.shape))
+
+
+def _shared(groups: Mapping[str, Sequence[Case]], key: Callable[[Case], str]) -> list[str]:
+    """One sentence for each key that cases of two groups have in common."""
     where: dict[str, dict[str, str]] = defaultdict(dict)
     for group, cases in groups.items():
         for case in cases:

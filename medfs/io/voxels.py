@@ -63,6 +63,25 @@ def labels(stored: np.ndarray, scaling: tuple[float, float], name: str, warnings
     return values.astype(dtype)
 
 
+def require_values(array: np.ndarray, classes: int, name: str) -> None:
+    """Return if all labels are among ``0 .. classes - 1``.
+
+    Args:
+        array: integers of any shape, not empty.
+        classes: how many there are, the background included.
+        name: what the file is called in messages.
+
+    Raises:
+        InputError: others occur; the first values and their counts are named.
+    """
+    if array.min() >= 0 and array.max() < classes:
+        return
+    values, counts = np.unique(array[(array < 0) | (array >= classes)], return_counts=True)
+    listed = ", ".join(f"{value} ({count} voxels)" for value, count in zip(values[:5], counts[:5], strict=True))
+    more = f" and {len(values) - 5} more" if len(values) > 5 else ""
+    raise InputError(f"{name}: label values {listed}{more}; expected 0 to {classes - 1}, the classes of the network")
+
+
 def smallest_integer_dtype(values: np.ndarray) -> np.dtype:
     """The smallest of uint8, int16, uint16, int32, uint32, int64, uint64 that holds all ``values``; uint8 for none.
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from medfs.errors import UsageError
+from medfs.transforms.loading import ReportingLoader
 
 Item = Mapping[str, Any]
 
@@ -26,22 +27,32 @@ class CropStream(Dataset[Item]):
         transform: random dictionary transform with ``set_random_state(seed=...)``, giving **one** dictionary or a
             list of one.
         seed: seed of this stream.
+        files: the file of each case, for messages.
 
     Raises:
         UsageError: there is no case.
     """
 
-    def __init__(self, cases: Sequence[Item], transform: Callable[[Item], Any], *, seed: int) -> None:
+    def __init__(
+        self, cases: Sequence[Item], transform: Callable[[Item], Any], *, seed: int, files: Sequence[str] = ()
+    ) -> None:
         if len(cases) == 0:
             raise UsageError("a stream of crops needs at least one case, none was given")
-        self.cases, self.transform, self.seed = cases, transform, seed
+        self.cases, self.transform, self.seed, self.files = cases, transform, seed, files
+
+    def _case(self, place: int) -> int:
+        turn, position = divmod(place, len(self.cases))
+        return int(np.random.default_rng([self.seed, 0, turn]).permutation(len(self.cases))[position])
+
+    def describe(self, place: int) -> str:
+        """The file of a crop, or the number of its case."""
+        case = self._case(place)
+        return self.files[case] if self.files else f"case {case}"
 
     def __getitem__(self, place: int) -> Item:
-        turn, position = divmod(place, len(self.cases))
-        order = np.random.default_rng([self.seed, 0, turn]).permutation(len(self.cases))
         crop_seed = int(np.random.default_rng([self.seed, 1, place]).integers(2**32))
         self.transform.set_random_state(seed=crop_seed)  # type: ignore[attr-defined]
-        crop = self.transform(dict(self.cases[int(order[position])]))
+        crop = self.transform(dict(self.cases[self._case(place)]))
         crop = crop[0] if isinstance(crop, list) else crop
         return {key: torch.as_tensor(np.asarray(value)) for key, value in crop.items() if key in ("image", "label")}
 
@@ -79,6 +90,7 @@ class TwoStreamBatches:
             self.streams["unlabelled"] = (unlabelled, unlabelled_batch_size)
         self.steps, self.workers, self.rank, self.ranks = steps, workers, rank, ranks
         self.start = 0
+        self._loaders: dict[str, ReportingLoader] = {}
 
     def __len__(self) -> int:
         return self.steps - self.start
@@ -88,17 +100,15 @@ class TwoStreamBatches:
         first = [(step * self.ranks + self.rank) * batch_size for step in range(self.start, self.steps)]
         return [list(range(place, place + batch_size)) for place in first]
 
+    @property
+    def loaders(self) -> tuple[ReportingLoader, ...]:
+        """What loads the streams, as far as iteration has begun."""
+        return tuple(self._loaders.values())
+
     def __iter__(self) -> Iterator[dict[str, dict[str, torch.Tensor]]]:
-        loaders = {
-            name: DataLoader(
-                stream,
-                batch_sampler=self._places(size),
-                num_workers=self.workers,
-                persistent_workers=False,
-                multiprocessing_context="forkserver" if self.workers else None,
-                generator=torch.Generator().manual_seed(0),  # leaves the global generator alone
-            )
+        self._loaders = {
+            name: ReportingLoader(stream, self._places(size), workers=self.workers)
             for name, (stream, size) in self.streams.items()
         }
-        for batches in zip(*loaders.values(), strict=True):
-            yield dict(zip(loaders, batches, strict=True))
+        for batches in zip(*self._loaders.values(), strict=True):
+            yield dict(zip(self._loaders, batches, strict=True))

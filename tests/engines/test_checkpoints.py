@@ -28,7 +28,7 @@ def test_a_failed_write_leaves_the_earlier_checkpoint(tmp_path, monkeypatch):
     before = path.read_bytes()
 
     def full(state, file):
-        file.write_bytes(b"half")
+        file.write(b"half")
         raise RuntimeError("[enforce fail at inline_container.cc:659] . unexpected pos 1 vs 2")
 
     monkeypatch.setattr(torch, "save", full)

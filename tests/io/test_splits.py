@@ -170,9 +170,9 @@ def test_a_renamed_or_turned_copy_is_found_by_its_voxels(tmp_path, copy):
         nb.write_nifti(tmp_path / "c.nii.gz", array + 1),
     ]
     a, b, c = (Case(p.name[0], p.name[0], p, p) for p in images)
-    require_distinct_voxels(Split((a, b), (), (), (c,)))
+    require_distinct_voxels(Split((a, b), (), (), (c,)).uses)
     with pytest.raises(InputError, match=r"a \(training\) and b \(test\) share voxels"):
-        require_distinct_voxels(Split((a,), (), (), (b, c)))
+        require_distinct_voxels(Split((a,), (), (), (b, c)).uses)
 
 
 def test_items_are_what_monai_takes():
