@@ -21,26 +21,39 @@ def build(
     output: Annotated[Path, typer.Option("--output", "-o", help="The prior to write, *.safetensors.")],
     labels: Annotated[
         str | None,
-        typer.Option(help="A label set (amos), organs (liver,spleen) or all. Default: the names in --texts."),
+        typer.Option(
+            help="A label set (amos), organs (liver,spleen) or all. With descriptions also datasets (coco,wbc), their "
+            "classes (cat,isic/nevus), or all. Default: the names in --texts."
+        ),
     ] = None,
     texts: Annotated[
         Path | None,
         typer.Option(help="Own texts, JSON {name: {kind: text}} or CSV with the columns name and the kinds."),
     ] = None,
-    kinds: Annotated[str, typer.Option(help="The kinds of text, comma-separated.")] = "shape,location",
+    kinds: Annotated[
+        str, typer.Option(help="The kinds of text, comma-separated: shape,location, description, name or your own.")
+    ] = "shape,location",
 ) -> None:
-    """Encode the texts of organs once, so that training and inference need no text encoder."""
+    """Encode the texts of organs or classes once, so that training and inference need no text encoder.
+
+    The organ table has shapes and locations. Classes of pictures have a description, and their bare name as a control.
+    """
     from rich.console import Console
     from rich.progress import track
 
+    from medfs.text.bank import BANK_KINDS, bank_entries, bank_texts, whole_bank
     from medfs.text.encoders import encode_texts, load_encoder
     from medfs.text.prior import TextPrior
     from medfs.text.prompts import organ_texts, prior_names, read_texts
     from medfs.text.provenance import Provenance
 
     own = read_texts(texts) if texts else {}
-    names = prior_names(labels, own)
     kind_names = tuple(kind.strip() for kind in kinds.split(",") if kind.strip())
+    if labels is not None and kind_names and set(kind_names) <= set(BANK_KINDS):
+        entries = whole_bank() if labels == "all" else bank_entries(labels)
+        described = bank_texts(entries, kind_names)
+        own, labels = {name: {**described.get(name, {}), **own.get(name, {})} for name in [*described, *own]}, None
+    names = prior_names(labels, own)
     rows = organ_texts(names, kind_names, own)
     console = Console(stderr=True)
     with console.status(f"Loading {encoder}"):

@@ -3,6 +3,7 @@
 import difflib
 import importlib.resources
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from medfs.anatomy import label_set, resolve_label_set
 from medfs.errors import InputError, UsageError
 from medfs.text import storage
+from medfs.text.bank import bank_entries
 from medfs.text.prompts import DEFAULT_KINDS
 from medfs.text.provenance import Provenance
 
@@ -176,6 +178,26 @@ class TextPrior(nn.Module):
         shipped = importlib.resources.files("medfs.text") / "priors" / "minilm.safetensors"
         with importlib.resources.as_file(shipped) as path:
             return cls.load(path).subset(resolve_label_set(names).names)
+
+    @classmethod
+    def described(cls, wanted: str | Sequence[str], kinds: Sequence[str] = ("description",)) -> "TextPrior":
+        """The prior of descriptions that ships, for datasets, label sets or classes, background first.
+
+        Args:
+            wanted: as :func:`medfs.text.bank.bank_entries` takes it, e.g. ``["pascal_voc", "wbc"]``.
+            kinds: ``"description"``, or ``"name"``, the control that has the bare names of the classes.
+
+        **Differs from the paper** (CD-TG): as :meth:`embedded`; the sentences are our own.
+
+        Raises:
+            UsageError: A dataset, class or kind is unknown; the message has the nearest.
+        """
+        entries = bank_entries(wanted)
+        shipped = importlib.resources.files("medfs.text") / "priors" / "minilm_descriptions.safetensors"
+        with importlib.resources.as_file(shipped) as path:
+            whole = cls.load(path).select(kinds)
+        chosen = whole.subset([f"{dataset}/{name}" if dataset else name for dataset, name in entries.values()])
+        return cls(chosen.embedding, replace(chosen.provenance, names=tuple(entries)))
 
     @classmethod
     def published(cls, path: Path | str, names: Sequence[str] | None = None) -> Self:
