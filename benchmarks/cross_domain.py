@@ -21,7 +21,7 @@ from statistics import fmean, stdev
 import numpy as np
 import torch
 
-from medfs.engines.picture_runs import class_prior, evaluate_pictures, with_texts
+from medfs.engines.picture_runs import evaluate_pictures, with_texts
 from medfs.engines.runs import run_bundle
 from medfs.fewshot import PictureEpisodes, PictureSet, load_segmentor
 from medfs.io import atomic_path
@@ -33,6 +33,7 @@ from medfs.text import TextPrior
 BUNDLE = "cross_domain_text_segmentation"
 HOSTS = {"PMMs": ["pmm.json"], "PATNet": ["patnet.json"], "DMTNet": ["dmtnet.json"], "IFA": [], "Q-Net": ["qnet.json"]}
 CLASSES = {"WBC": ("cytoplasm", "nucleus"), "CHAOS": ("liver", "right_kidney", "left_kidney", "spleen")}
+DATASETS = ("phantom", "wbc", "chaos_t2")
 MIN_PIXELS = {"WBC": 1, "CHAOS": 100}
 SHOTS, SEEDS = (1, 5), (0, 1, 2, 3, 4)
 CHOSEN = "IFA"
@@ -65,7 +66,6 @@ class Experiment:
     size: int
     pictures: int
     episodes: int
-    names_prior: Path | None
     sets: dict[str, PictureSet] = field(default_factory=dict)
 
     def target(self, name: str) -> PictureSet:
@@ -118,20 +118,12 @@ class Experiment:
 
     def prior(self, texts: str, names: tuple[str, ...] | list[str]) -> TextPrior:
         """Vectors of the background and some classes."""
-        everyone = self.class_names()
-        if texts == "class names":
-            return class_prior(names, self.names_prior)
-        whole = class_prior(everyone)
+        whole = TextPrior.described(DATASETS, ("name",) if texts == "class names" else ("description",))
         if texts == "shuffled":
             whole = TextPrior.shuffled(whole)
         elif texts == "random":
             whole = TextPrior.random(whole.names, whole.kinds, whole.width, row_norm=whole.row_norm)
         return whole.subset(["background", *names])
-
-    def class_names(self) -> list[str]:
-        """Of the source and of all targets."""
-        source = PictureSet(self.source(), size=self.size).classes.values()
-        return [*source, *(name for names in CLASSES.values() for name in names)]
 
     def everything(self) -> list[dict]:
         """What calling every pixel foreground scores."""
@@ -221,7 +213,7 @@ def report(experiment: Experiment, options: argparse.Namespace) -> str:
         f"Made by `python -m benchmarks.cross_domain WBC CHAOS -o OUT --steps {options.steps} --size {options.size} "
         f"--pictures {options.pictures} --episodes {options.episodes}`",
         f"on Python {platform.python_version()}, torch {torch.__version__}, one core. Numbers are percent, mean ± "
-        f"standard deviation over {len(SEEDS)} seeds of {options.episodes} episodes each; each network is trained once.",
+        f"standard deviation over {len(SEEDS)} seeds of {options.episodes} episodes; each network is trained once.",
         "",
         "## Hosts with and without texts",
         "",
@@ -278,7 +270,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--pictures", type=int, default=480)
     parser.add_argument("--episodes", type=int, default=24)
-    parser.add_argument("--names-prior", type=Path, help="vectors of class names alone, for the control")
     parser.add_argument("--plain", action="store_true", help="only train and score the hosts without texts")
     parser.add_argument("--table", type=Path, help="write the tables below the marker line of this file")
     parser.add_argument("--figure", type=Path, help="draw the curves over the weight of the text")
@@ -294,7 +285,6 @@ def main() -> None:
         options.size,
         options.pictures,
         options.episodes,
-        options.names_prior,
     )
     if options.plain:
         for host in options.hosts:

@@ -16,6 +16,7 @@ from medfs.fewshot.heads import IFAHead
 from medfs.fewshot.picture_scores import PictureScore, score_pictures
 from medfs.fewshot.plugins import CDTGPlugin, EpisodePlugin
 from medfs.io import atomic_path, make_folder
+from medfs.io.names import shown
 from medfs.io.picture_sets import read_label_slices, read_pictures
 from medfs.metrics import over_seeds
 from medfs.networks import ResNetStagesEncoder
@@ -124,57 +125,50 @@ def summary(scores: Sequence[PictureScore]) -> str:
 
 def supported_on_pictures(
     segmentor: FewShotSegmentor,
-    support_image: str | None,
-    support_labels: str | None,
+    supports: Sequence[tuple[str | Path, str | Path]],
     classes: Sequence[str],
     size: int,
 ) -> SupportedSegmentor:
-    """A network with one labelled picture as support of each class; of a scan, for each class its middle slice.
+    """A network with labelled pictures as supports of each class; of a scan, for each class its middle slice.
 
     Args:
         segmentor: the network, with the texts of the classes if it reads any.
-        support_image: file of the picture or scan.
-        support_labels: file of its label values, in the order of the classes from 1 on.
+        supports: file of a picture or scan, and file of its label values, class n as n + 1.
         classes: their names.
         size: rows and columns at which the network sees pictures.
 
     Raises:
-        UsageError: no support or class is given, or the support lacks a class.
+        UsageError: no support or class is given, or a support lacks a class.
+        InputError: a file is damaged, or picture and labels differ in size.
     """
-    if not support_image or not support_labels or not classes:
+    if not classes or not supports or not all(all(pair) for pair in supports):
         raise UsageError("support_image, support_labels, classes: not given; expected a picture, its labels and names")
-    pictures = stretched(read_pictures([Path(support_image)]), size)
-    labels = stretched_labels(read_label_slices(Path(support_labels)), size)
-    images, masks = support_of_each(pictures, labels, classes, support_labels)
+    shown_each = [_support(Path(image), Path(labels), classes, size) for image, labels in supports]
+    images, masks = (torch.stack(each, dim=1) for each in zip(*shown_each, strict=True))
     return segmentor.eval().for_supports(images, masks, classes if len(segmentor.plugins) else ())
 
 
-def support_of_each(pictures: Any, labels: Any, classes: Sequence[str], name: str) -> tuple[Tensor, Tensor]:
-    """For each class the middle slice that shows it: images (N, 1, 3, *S) and masks (N, 1, *S).
-
-    Args:
-        pictures: (slices, rows, columns, 3) uint8.
-        labels: (slices, rows, columns), class n as n + 1.
-        classes: their names.
-        name: of the label map, for the message.
-
-    Raises:
-        UsageError: a class is not shown.
-    """
-    places = [(labels == value).any(axis=(1, 2)).nonzero()[0] for value in range(1, len(classes) + 1)]
-    if missing := [classes[number] for number, found in enumerate(places) if not len(found)]:
-        raise UsageError(f"{name}: does not show {', '.join(missing)}; expected label values 1 to {len(classes)}")
-    middle = [int(found[len(found) // 2]) for found in places]
-    masks = [torch.from_numpy(labels[place] == value) for value, place in enumerate(middle, start=1)]
-    return torch.stack([normalised(pictures[place]) for place in middle])[:, None], torch.stack(masks)[:, None]
-
-
 def class_prior(names: Sequence[str], path: str | Path | None = None) -> TextPrior:
-    """Vectors of the background and some classes, from a file or from those that ship.
+    """Vectors of the background and some classes, from a file or from the descriptions that ship.
 
     Raises:
-        UsageError: a class is not in the prior; the message has the nearest.
+        UsageError: a class is not there; the message has the nearest.
         InputError: the file is damaged.
     """
-    wanted = [BACKGROUND, *names]
-    return TextPrior.load(path).subset(wanted) if path else TextPrior.embedded(names).subset(wanted)
+    return TextPrior.load(path).subset([BACKGROUND, *names]) if path else TextPrior.described(names)
+
+
+def _support(image: Path, labels: Path, classes: Sequence[str], size: int) -> tuple[Tensor, Tensor]:
+    """For each class the middle slice that shows it: images (N, 3, *S) and masks (N, *S)."""
+    pictures, values = read_pictures([image]), read_label_slices(labels)
+    if pictures.shape[:3] != values.shape:
+        raise InputError(
+            f"{shown(labels)}: {values.shape} pixels, {shown(image)} has {pictures.shape[:3]}; expected equal sizes"
+        )
+    values = stretched_labels(values, size)
+    places = [(values == value).any(axis=(1, 2)).nonzero()[0] for value in range(1, len(classes) + 1)]
+    if missing := [classes[number] for number, found in enumerate(places) if not len(found)]:
+        raise UsageError(f"{shown(labels)}: does not show {', '.join(missing)}; expected values 1 to {len(classes)}")
+    middle = [int(found[len(found) // 2]) for found in places]
+    masks = [torch.from_numpy(values[place] == value) for value, place in enumerate(middle, start=1)]
+    return normalised(stretched(pictures[middle], size)), torch.stack(masks)
