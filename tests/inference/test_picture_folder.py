@@ -1,0 +1,143 @@
+"""A folder of pictures segmented from one labelled picture: files, bad pictures, resumption."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from medfs.engines.picture_runs import supported_on_pictures
+from medfs.errors import ExitCode, InputError, UsageError
+from medfs.export.overlay import class_color, write_overlay
+from medfs.fewshot import FewShotSegmentor
+from medfs.fewshot.heads import IFAHead
+from medfs.inference.picture_folder import PictureFolderRun, PictureLabeller
+from medfs.io.picture_sets import find_pictures
+from medfs.io.pictures import read_colours, read_picture
+from medfs.networks import ResNetStagesEncoder
+
+
+def dark(pictures: np.ndarray) -> np.ndarray:
+    """What is dark, as class 1."""
+    return (pictures.mean(axis=-1) < 100).astype(np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Pictures of every kind that a user may have, and two that cannot be read."""
+    made = tmp_path / "pictures"
+    made.mkdir()
+    picture = np.full((20, 30, 3), 200, np.uint8)
+    picture[5:12, 8:20] = (90, 20, 60)
+    Image.fromarray(picture).save(made / "colour.png")
+    Image.fromarray(picture).convert("P", palette=Image.Palette.ADAPTIVE).save(made / "palette.png")
+    Image.fromarray(picture[..., 0]).save(made / "grey.bmp")
+    Image.fromarray(picture[..., 0].astype(np.uint16) * 200).save(made / "deep.png")
+    rotated = Image.Exif()
+    rotated[0x0112] = 6
+    Image.fromarray(picture).save(made / "rotated.jpg", exif=rotated, quality=95)
+    Image.fromarray(picture).convert("CMYK").save(made / "cmyk.jpg")
+    (made / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    (made / "notes.txt").write_text("no picture")
+    return made
+
+
+def records(output: Path) -> dict[str, dict]:
+    lines = [json.loads(line) for line in (output / "report.jsonl").read_text().splitlines()]
+    return {line["case"]: line for line in lines}
+
+
+def test_every_readable_picture_is_done_and_the_others_say_why(folder: Path, tmp_path: Path):
+    output = tmp_path / "out"
+    assert PictureFolderRun(dark, output, ["cell"]).run(find_pictures([folder])) == ExitCode.SOME_FAILED
+    found = records(output)
+    assert {name for name, record in found.items() if record["status"] == "failed"} == {"broken", "cmyk"}
+    assert found["broken"]["error"].startswith("broken.png: ")
+    assert "kind CMYK" in found["cmyk"]["error"]
+    expected = np.zeros((20, 30), np.uint8)
+    expected[5:12, 8:20] = 1
+    for name in ("colour", "palette", "grey", "deep"):
+        np.testing.assert_array_equal(read_picture(output / f"{name}_seg.png").T, expected, name)
+        assert read_picture(output / f"{name}_overlay.png").shape == (30, 20, 3)
+    assert (expected != read_picture(output / "rotated_seg.png").T).mean() < 0.05  # on the stored pixels
+    assert not list(output.glob("broken*"))
+
+
+def test_a_second_run_does_what_is_missing_or_changed_and_nothing_else(folder: Path, tmp_path: Path):
+    run, output = PictureFolderRun(dark, tmp_path / "out", ["cell"], {"size": 20}), tmp_path / "out"
+    run.run(find_pictures([folder]))
+    (output / "grey_overlay.png").unlink()
+    Image.open(folder / "colour.png").rotate(180).save(folder / "colour.png")
+    states = {}
+    run.run(find_pictures([folder]), lambda record: states.update({record.case: record.status}))
+    again = {name for name, state in states.items() if state == "done"}
+    assert again == {"grey", "colour"}
+    assert states["palette"] == states["deep"] == "skipped"
+    PictureFolderRun(dark, output, ["cell"], {"size": 21}).run(
+        find_pictures([folder]), lambda record: states.update({record.case: record.status})
+    )
+    assert states["palette"] == "done"
+
+
+def test_a_class_that_is_not_found_is_reported(folder: Path, tmp_path: Path):
+    PictureFolderRun(dark, tmp_path / "out", ["cell", "ghost"]).run({"colour": folder / "colour.png"})
+    assert records(tmp_path / "out")["colour"]["warnings"] == ["not found: ghost"]
+
+
+def test_names_that_would_share_an_output_are_refused(folder: Path):
+    Image.open(folder / "colour.png").save(folder / "colour.jpg")
+    with pytest.raises(UsageError, match="equal case names"):
+        find_pictures([folder])
+    with pytest.raises(UsageError, match="no picture"):
+        find_pictures([folder / "notes.txt"])
+
+
+def test_the_labels_are_those_of_the_network_with_its_support(folder: Path, tmp_path: Path):
+    torch.manual_seed(0)
+    encoder = ResNetStagesEncoder(18, width=8)
+    segmentor = FewShotSegmentor(encoder, IFAHead(encoder.out_channels)).eval()
+    mask = np.zeros((20, 30), np.uint8)
+    mask[5:12, 8:20], mask[15:, :5] = 1, 2
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    network = supported_on_pictures(segmentor, [(folder / "colour.png", tmp_path / "mask.png")], ["cell", "edge"], 32)
+    labels = PictureLabeller(network, 32)(read_colours(folder / "colour.png").swapaxes(0, 1)[None])
+    assert labels.shape == (1, 20, 30)
+    assert set(np.unique(labels)) <= {0, 1, 2}
+    found = labels[0] == 1
+    truth = mask == 1
+    assert (found & truth).sum() / (found | truth).sum() > 0.3  # the support's own picture
+
+
+@pytest.mark.parametrize(
+    ("classes", "pair", "error", "message"),
+    [
+        (["a", "b", "c"], ("colour.png", "mask.png"), UsageError, "does not show b, c"),
+        ([], ("colour.png", "mask.png"), UsageError, "not given"),
+        (["a"], ("small.png", "mask.png"), InputError, "expected equal sizes"),
+        (["a"], ("colour.png", "colour.png"), InputError, "colours or values beyond 255"),
+    ],
+)
+def test_a_support_that_does_not_fit_is_refused(classes, pair, error, message, folder: Path):
+    Image.fromarray(np.eye(20, 30, dtype=np.uint8)).save(folder / "mask.png")
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(folder / "small.png")
+    encoder = ResNetStagesEncoder(18, width=8)
+    segmentor = FewShotSegmentor(encoder, IFAHead(encoder.out_channels))
+    with pytest.raises(error, match=message):
+        supported_on_pictures(segmentor, [tuple(folder / name for name in pair)], classes, 32)
+
+
+def test_an_overlay_changes_what_is_labelled_and_nothing_else(tmp_path: Path):
+    picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    labels = np.zeros((40, 50), np.uint8)
+    labels[10:30, 10:20], labels[10:30, 25:40] = 1, 2
+    write_overlay(tmp_path / "overlay.png", picture, labels)
+    drawn = read_picture(tmp_path / "overlay.png").swapaxes(0, 1)
+    np.testing.assert_array_equal(drawn[labels == 0], picture[labels == 0])
+    for value, corner in ((1, (10, 10)), (2, (29, 39))):
+        np.testing.assert_array_equal(drawn[corner], class_color(value))
+        inside = (20, 15 if value == 1 else 32)
+        np.testing.assert_allclose(drawn[inside], 0.7 * picture[inside] + 0.3 * class_color(value), atol=1)
+    with pytest.raises(UsageError, match="labels of"):
+        write_overlay(tmp_path / "overlay.png", picture, labels.T)
