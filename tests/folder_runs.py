@@ -1,5 +1,6 @@
 """A small folder of scans, a network that is a threshold, and processes to kill."""
 
+import faulthandler
 import os
 import signal
 import time
@@ -70,6 +71,7 @@ def forked(work: Callable[[], object]) -> int:
     """The id of a new process that does the work and leaves with its value."""
     child = os.fork()
     if child == 0:
+        faulthandler.disable()  # it would print of deaths that are wanted
         code = 99
         try:
             code = int(work() or 0)
