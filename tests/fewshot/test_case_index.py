@@ -90,12 +90,11 @@ def test_a_changed_file_another_axis_and_a_damaged_index_are_counted_anew(blocks
     labels = np.zeros((6, 5, 4), np.int16)
     labels[0] = 2
     assert index_case(blocks(labels=labels), cache).ids.tolist() == [2]
-    for file in cache.iterdir():
-        file.write_bytes(file.read_bytes()[:100])
-    assert index_case(path, cache).ids.tolist() == [2]
-    for file in cache.iterdir():
-        file.write_bytes(b"")
-    assert index_case(path, cache).ids.tolist() == [2]
+    for damage in (lambda b: b[:100], lambda b: b"", lambda b: b[: len(b) // 2] + b"!" + b[len(b) // 2 + 1 :]):
+        for file in cache.iterdir():
+            file.write_bytes(damage(file.read_bytes()))
+        with pytest.warns(UserWarning, match="damaged in the cache; made again"):
+            assert index_case(path, cache).ids.tolist() == [2]
 
 
 def test_an_index_of_another_source_or_format_is_not_taken(blocks, tmp_path):

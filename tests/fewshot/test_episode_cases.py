@@ -138,3 +138,21 @@ def test_a_folder_without_fitting_supervoxels_is_refused(tmp_path):
     (tmp_path / "image_8.nii.gz").touch()
     with pytest.raises(InputError, match=r"expected e\.g\. image_7\.nii\.gz"):
         find_objects([case], tmp_path)
+
+
+@pytest.mark.parametrize("part", ["image", "objects", "grid"])
+@pytest.mark.parametrize("damage", ["empty", "half", "flipped", "header"])
+def test_a_damaged_array_of_the_cache_is_told_of_and_made_again(marked, part, damage):
+    first = prepare_case(*marked)
+    arrays = [array.copy() for array in first.open()]
+    (path,) = first.image_file.parent.glob(f"*.{part}*.npy")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    if damage == "header":
+        content = bytearray(b"\x93NUMPY")
+    path.write_bytes({"empty": b"", "half": content[: len(content) // 2]}.get(damage, content))
+    with pytest.warns(UserWarning, match=rf"{path.name}: damaged in the cache; made again"):
+        again = prepare_case(*marked)
+    for found, expected in zip(again.open(), arrays, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(again.affine, first.affine)

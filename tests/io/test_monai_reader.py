@@ -109,3 +109,15 @@ def test_the_package_itself_stays_light():
     code = "import medfs.io, sys; print(sorted({'torch', 'monai', 'SimpleITK', 'matplotlib'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_label_values_that_the_network_has_not_are_named_with_their_counts(tmp_path):
+    labels = np.zeros((4, 3, 2), np.int16)
+    labels[0, 0, 0], labels[1], labels[3, 2, 1] = 2, 7, -1
+    path = nb.write_nifti(tmp_path / "a.nii", labels)
+    with pytest.raises(InputError) as caught:
+        LoadImage(reader=LabelReader(classes=3))(path)
+    assert str(caught.value) == (
+        "a.nii: label values -1 (1 voxels), 7 (6 voxels); expected 0 to 2, the classes of the network"
+    )
+    assert LoadImage(reader=LabelReader(classes=8))(nb.write_nifti(tmp_path / "b.nii", abs(labels))).max() == 7

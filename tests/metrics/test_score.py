@@ -27,8 +27,8 @@ def values(score):
 
 def test_overlap_agrees_with_scipy():
     rng = np.random.default_rng(0)
-    for _ in range(100):
-        prediction, reference = random_labels(rng), random_labels(rng)
+    for _ in range(500):
+        prediction, reference = random_labels(rng, (6, 7, 5)), random_labels(rng, (6, 7, 5))
         for (label, organ), score in zip(NAMES.items(), score_case(prediction, reference, SPACING, NAMES), strict=True):
             first, second = (prediction == label).ravel(), (reference == label).ravel()
             assert score.organ == organ
