@@ -51,6 +51,16 @@ def fewshot(
         str, typer.Option(help="What the label values mean: a label set, or the organs from value 1 on.")
     ] = "",
     organs: Annotated[str, typer.Option(help="Look for these organs only, e.g. liver,spleen.")] = "",
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What an organ looks like, for a network that reads texts: a sentence, NAME=sentence, the name of a "
+            "described class, or a file of medfs text build; repeat it for more."
+        ),
+    ] = None,
+    text_encoder: Annotated[
+        str | None, typer.Option(help="Where the encoder of the network's texts is, as for medfs text build.")
+    ] = None,
     modality: Annotated[Modality, typer.Option(help="MR, or CT in Hounsfield units.")] = Modality.mr,
     size: Annotated[
         int | None,
@@ -127,7 +137,8 @@ def fewshot(
         "body": body,
     }
     segmentor = _segmentor(checkpoint, head, console)
-    parameters = options | {"labels": list(label_set.names)} | _hashes(supports, checkpoint, head)
+    told = _told(segmentor, options["organs"], label_set, list(scans.values()), text or [], text_encoder)
+    parameters = options | {"labels": list(label_set.names)} | _hashes(supports, checkpoint, head) | told
     options["device"] = pick_device(device)
     agree = agreement and len(scans) > 1
     segmenter = FewShotSegmenter(segmentor, list(scans.values()), label_set, alone=agree, **options)
@@ -177,6 +188,26 @@ def _segmentor(checkpoint: Path | None, head: str, console: "Console") -> "FewSh
         return load_segmentor(checkpoint)
     console.print(UNTRAINED, markup=False)
     return untrained_segmentor(head)
+
+
+def _told(
+    segmentor: "FewShotSegmentor",
+    organs: list[str] | None,
+    label_set: "LabelSet",
+    scans: list["LabelledScan"],
+    text: list[str],
+    encoder: str | None,
+) -> dict[str, Any]:
+    """What results depend on where the network reads texts; it has got those of the organs."""
+    import numpy as np
+
+    from medfs.inference.organ_texts import tell_organs
+    from medfs.text.encoders.base import weights_digest
+
+    shown = {int(value) for scan in scans for value in np.unique(scan.labels.array)} - {0}
+    named = [label_set.names[value] for value in sorted(shown) if value < len(label_set)]
+    prior = tell_organs(segmentor, organs or named, text, encoder)
+    return {} if prior is None else {"texts": weights_digest({"": prior.embedding})}
 
 
 def _label_set(labels: str, scans: list["LabelledScan"]) -> "LabelSet":

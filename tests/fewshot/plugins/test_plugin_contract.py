@@ -162,6 +162,7 @@ def test_a_written_network_has_plug_in_and_texts(head_class, options, tmp_path):
     save_segmentor(tmp_path / "network.safetensors", segmentor)
     again = load_segmentor(tmp_path / "network.safetensors")
     assert again.text_prior.provenance == segmentor.text_prior.provenance
+    assert not any(name.startswith("text_prior") for name, _ in again.named_parameters())  # frozen
     with torch.no_grad():
         assert torch.equal(again(episode()).logits, segmentor(episode()).logits)
 
