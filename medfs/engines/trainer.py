@@ -1,5 +1,6 @@
 """One step after another, counted: what the trainers of medfs share."""
 
+import logging
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -79,6 +80,7 @@ class StepTrainer(Trainer):
             decollate=False,
             handlers=train_handlers,
         )
+        self.logger.addFilter(_told_once)
         self.network, self.optimizer, self.batches = network, optimizer, train_data_loader
         self.seed, self.gradient_norm, self.patience = seed, gradient_norm, patience
         self._failures = 0
@@ -231,6 +233,11 @@ class StepTrainer(Trainer):
                 "lower the learning rate or look for broken intensities with medfs segment --stats on one case"
             )
         return finite
+
+
+def _told_once(record: logging.LogRecord) -> bool:
+    """Whether a line of ignite says more than the exception that it raises as well."""
+    return "is terminating due to exception" not in record.getMessage()
 
 
 def _average_over_ranks(parameters: list[nn.Parameter]) -> None:

@@ -1,10 +1,13 @@
 """``medfs train``: from options to the values of the bundle, and a training run in small."""
 
 import json
+import os
+import signal
 
 import pytest
 
 from medfs.errors import ExitCode
+from medfs.io import claim_folder, read_labels, write_labels
 from medfs.io.bundles import find_bundle
 from medfs.phantom import write_cohort
 
@@ -186,3 +189,40 @@ def test_a_damaged_scan_ends_training_with_its_name(medfs, tmp_path):
     code, _, err = medfs("train", tmp_path / "data", "-o", tmp_path / "run", *SMALL)
     assert code == ExitCode.SOME_FAILED
     assert err.splitlines()[-1].startswith("medfs: phantom_001.nii.gz: truncated")
+
+
+def test_label_values_outside_the_label_set_are_named_before_the_first_step(medfs, tmp_path):
+    write_cohort(tmp_path / "data", 2, labelled=2, seed=1, spacing_mm=14.0)
+    path = tmp_path / "data" / "labels" / "phantom_001.nii.gz"
+    labels = read_labels(path)
+    array = labels.array.copy()
+    array[0, 0, :3] = 77
+    write_labels(path, array, labels)
+    code, _, err = medfs("train", tmp_path / "data", "-o", tmp_path / "run", *SMALL, "--validation", "0")
+    assert code == ExitCode.SOME_FAILED
+    assert err.splitlines()[-1].startswith("medfs: phantom_001.nii.gz: label values 77 (3 voxels); expected 0 to ")
+    assert "step " not in err
+
+
+def test_a_folder_in_which_another_process_trains_is_refused(medfs, cohort, tmp_path):
+    reader, writer = os.pipe()
+    process = os.fork()
+    if process == 0:
+        claim_folder(tmp_path / "run")
+        os.write(writer, b"!")
+        signal.pause()
+    try:
+        assert os.read(reader, 1) == b"!"
+        code, _, err = medfs("train", cohort, "-o", tmp_path / "run", *SMALL, "--resume")
+    finally:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+    assert code == ExitCode.USAGE
+    assert f"run: in use by process {process} on " in err.splitlines()[-1]
+
+
+def test_a_test_case_does_not_choose_the_checkpoint(medfs, cohort, tmp_path):
+    chosen = "validate::dataset::data=$@split.items('test')"
+    code, _, err = medfs("train", cohort, "-o", tmp_path / "run", *SMALL, "--test", "1", "--set", chosen)
+    assert code == ExitCode.USAGE
+    assert "of validation is in test" in err.splitlines()[-1]
