@@ -138,7 +138,7 @@ class StepTrainer(Trainer):
             with StopRequest() as self.stop_request:
                 try:
                     super().run()
-                except RuntimeError as error:
+                except (RuntimeError, OSError, EOFError) as error:
                     raise self._explained(error) from error
             self.stop_request.obey()
 
@@ -172,7 +172,7 @@ class StepTrainer(Trainer):
         self.state.iteration = int(state["step"])
         self.state.epoch = self.state.iteration // int(self.state.epoch_length)
 
-    def _explained(self, error: RuntimeError) -> Exception:
+    def _explained(self, error: Exception) -> Exception:
         """The death of a loader process, which torch reports anywhere in a step, with the file it was reading."""
         deaths = (loader.explain(error) for loader in self.batches.loaders)
         return next((death for death in deaths if death is not None), error)

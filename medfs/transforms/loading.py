@@ -1,5 +1,6 @@
 """Loading by worker processes whose failures say which file and why, in one line."""
 
+import multiprocessing
 import os
 import re
 import signal
@@ -66,16 +67,29 @@ class ReportingLoader:
                 raise batch
             yield batch
 
-    def explain(self, error: RuntimeError) -> MedfsError | None:
-        """The death of a worker, as torch reports it, with what the worker was reading; None for another error."""
+    def explain(self, error: Exception) -> MedfsError | None:
+        """The death of a worker with what it was reading, if that is why iterating ended in ``error``.
+
+        Torch names the dead process, or a batch that it had ready can no longer be fetched from it.
+        """
         found = re.match(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*)", str(error), re.DOTALL)
-        dead = {int(number) for number in found[1].split(",")} if found else set()
-        places = [int(place) for process, place in self._reading.tolist() if process in dead]
-        if found is None or not places:
+        how = found[2].splitlines()[0].strip(" .") if found else "died"
+        named = {int(number) for number in found[1].split(",")} if found else set()
+        known = {int(process): int(place) for process, place in self._reading.tolist() if process > 0}
+        dead = [process for process in known if process in named or (found is None and not _lives(process))]
+        if not dead:
             return None
-        files = ", ".join(self.dataset.describe(place) for place in places if place >= 0) or "its first item"
-        how = found[2].splitlines()[0].strip(" .")
+        files = ", ".join(self.dataset.describe(known[process]) for process in dead)
         return MedfsError(f"{files}: the worker that loaded it {how}; out of memory? take fewer workers or more memory")
+
+
+def _lives(process: int) -> bool:
+    multiprocessing.active_children()  # lets the system forget those that have ended
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 class _Guarded(Dataset[Any]):
