@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medfs.cli.pictures import are_pictures, segment_pictures
 from medfs.cli.progress import case_reporter, parse_part, print_memory
 from medfs.cli.supervision import supervise
 
@@ -34,7 +35,9 @@ def fewshot(
     support: Annotated[
         list[Path], typer.Option(help="A labelled scan; repeat it for more. Or a folder of them, or a dataset.")
     ],
-    query: Annotated[list[str], typer.Option(help="Scans to segment, a folder of them or a pattern.")],
+    query: Annotated[
+        list[str], typer.Option(help="Scans to segment, a folder of them or a pattern; or pictures (PNG, JPEG, ...).")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; made if missing.")],
     support_mask: Annotated[
         list[Path] | None,
@@ -99,6 +102,9 @@ def fewshot(
     With several supports each is first segmented from the others and the Dice is printed: that much can be expected.
     Without --labels the organs are called organ_1, organ_2, ... Files and exit codes are those of `medfs segment`;
     called again, the command goes on where it was stopped; called several times at once, the calls share the work.
+
+    Pictures in the place of scans, with a picture and its mask as support, give NAME_seg.png with the label values and
+    NAME_overlay.png to look at; --labels then takes any names.
     """
     from medfs.errors import UsageError
 
@@ -113,8 +119,34 @@ def fewshot(
     if checkpoint is not None and checkpoint.is_dir():
         checkpoint /= "models/model.safetensors"
     supports = find_supports(support, support_mask or [])
-    cases = find_images(query)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
+    if are_pictures(query):
+        return segment_pictures(
+            [(case.image, case.label) for case in supports if case.label],
+            query,
+            output,
+            _segmentor(checkpoint, "ifa" if head == "dmap" else head, console),
+            labels=labels,
+            text=text or [],
+            text_encoder=text_encoder,
+            size=size,
+            device=device,
+            hashes=_hashes(supports, checkpoint, head),
+            unwanted={
+                "--organs": bool(organs),
+                "--calibrate": calibrate,
+                "--body": body is not None,
+                "--slicer": slicer,
+                "--preview": preview,
+                "--stats": stats,
+                "--html": html,
+                "--part": which != (1, 1),
+                "--timeout-min": timeout_min is not None,
+            },
+            checkpoint=checkpoint,
+            console=console,
+        )
+    cases = find_images(query)
     since = supervise(output, timeout_min)
     console.print(
         f"{_counted(len(cases), 'case')} to segment from {_counted(len(supports), 'support')}; reading them ..."

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -133,7 +134,8 @@ def supported_on_pictures(
 
     Args:
         segmentor: the network, with the texts of the classes if it reads any.
-        supports: file of a picture or scan, and file of its label values, class n as n + 1.
+        supports: file of a picture or scan, and file of its label values, class n as n + 1; of a single class any
+            value, of several the lowest.
         classes: their names.
         size: rows and columns at which the network sees pictures.
 
@@ -165,6 +167,8 @@ def _support(image: Path, labels: Path, classes: Sequence[str], size: int) -> tu
         raise InputError(
             f"{shown(labels)}: {values.shape} pixels, {shown(image)} has {pictures.shape[:3]}; expected equal sizes"
         )
+    if len(classes) == 1 and values.any():  # masks of 0 and 255
+        values = (values == values[values > 0].min()).astype(np.uint8)
     values = stretched_labels(values, size)
     places = [(values == value).any(axis=(1, 2)).nonzero()[0] for value in range(1, len(classes) + 1)]
     if missing := [classes[number] for number, found in enumerate(places) if not len(found)]:

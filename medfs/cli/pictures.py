@@ -1,0 +1,96 @@
+"""What ``medfs fewshot`` does where its queries are pictures."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medfs.cli.progress import case_reporter
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from medfs.fewshot import FewShotSegmentor
+
+_PUBLISHED_SIZE = 400
+
+
+def are_pictures(query: Sequence[str]) -> bool:
+    """Whether queries are pictures or folders of them; a folder that also holds scans is one of scans."""
+    from medfs.io.names import volume_suffix
+    from medfs.io.picture_sets import is_picture
+
+    def holds_pictures(path: Path) -> bool:
+        inside = list(path.iterdir()) if path.is_dir() else [path]
+        return any(map(is_picture, inside)) and not any(map(volume_suffix, inside))
+
+    return bool(query) and all(holds_pictures(Path(item)) for item in query)
+
+
+def segment_pictures(
+    supports: Sequence[tuple[Path, Path]],
+    query: Sequence[str],
+    output: Path,
+    segmentor: "FewShotSegmentor",
+    *,
+    labels: str,
+    text: Sequence[str],
+    text_encoder: str | None,
+    size: int | None,
+    device: str,
+    hashes: Mapping[str, Any],
+    unwanted: Mapping[str, bool],
+    checkpoint: Path | None,
+    console: "Console",
+) -> int:
+    """Write a mask and an overlay for each picture; see :class:`medfs.inference.picture_folder.PictureFolderRun`.
+
+    Args:
+        supports: pictures and their masks.
+        query: pictures and folders of them.
+        output: folder of the results.
+        segmentor: the network.
+        labels: names of the label values from 1 on, separated by commas; empty for class_1, class_2, ...
+        text: as for scans.
+        text_encoder: as for scans.
+        size: rows and columns for the network; None for those of its training, if the checkpoint lies in its run.
+        device: as for scans.
+        hashes: of supports and network.
+        unwanted: options that say nothing about pictures, and whether they are given.
+        checkpoint: file of the network, if it has one.
+        console: for messages.
+
+    Raises:
+        UsageError: an option says nothing about pictures, or supports do not fit.
+        InputError: a support is damaged.
+    """
+    from medfs.engines.picture_runs import supported_on_pictures
+    from medfs.errors import UsageError
+    from medfs.inference.organ_texts import tell_organs
+    from medfs.inference.picture_folder import PictureFolderRun, PictureLabeller
+    from medfs.inference.segmenter import pick_device
+    from medfs.io.picture_sets import find_pictures, read_label_slices
+
+    if wrong := [name for name, given in unwanted.items() if given]:
+        raise UsageError(f"{', '.join(wrong)}: for scans; expected none of them with pictures")
+    cases = find_pictures(query)
+    names = [name.strip() for name in labels.split(",") if name.strip()]
+    if not names:
+        shown = sorted({int(value) for _, mask in supports for value in set(read_label_slices(mask).flat)} - {0})
+        names = [f"class_{number}" for number in range(1, (shown[-1] if len(shown) > 1 else len(shown)) + 1)]
+    size = size or _trained_size(checkpoint) or _PUBLISHED_SIZE
+    prior = tell_organs(segmentor, names, text, text_encoder)
+    network = supported_on_pictures(segmentor, supports, names, size)
+    told = {} if prior is None else {"texts": prior.provenance.texts_sha256}
+    parameters = {"size": size, "labels": names, **told, **hashes}
+    console.print(f"{len(cases)} pictures to segment, {', '.join(names)}, seen at {size} x {size} pixels")
+    run = PictureFolderRun(PictureLabeller(network, size, pick_device(device)), output, names, parameters)
+    return int(run.run(cases, case_reporter(len(cases), console)))
+
+
+def _trained_size(checkpoint: Path | None) -> int | None:
+    """The size that the configuration beside a checkpoint states."""
+    from medfs.io.datasets import read_json
+
+    configuration = None if checkpoint is None else checkpoint.parent.parent / "configs" / "inference.json"
+    stated = read_json(configuration).get("size") if configuration is not None and configuration.is_file() else None
+    return stated if isinstance(stated, int) else None
