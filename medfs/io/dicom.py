@@ -1,13 +1,17 @@
 """A DICOM series as a volume: ordered by where its slices lie, never by what its files are called."""
 
+import mmap
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from medfs.errors import InputError, UsageError
+from medfs.io.confined import confined
 from medfs.io.dicom_slices import Slice, differences, is_dicom, read_header, read_voxels, slice_of
 from medfs.io.geometry import check_affine, note_shear
 from medfs.io.header import check_shape
@@ -16,6 +20,8 @@ from medfs.io.volume import Volume, fresh_header
 from medfs.io.voxels import intensities
 
 DICOM_SUFFIXES = (".dcm", ".ima", ".dic", ".dicom")
+_MEMORY_BYTES = 1 << 30  # for a slice at a time: stored, decompressed, as numbers
+_SECONDS, _SECONDS_PER_FILE = 60.0, 1.0
 _INDEX_FILE = "DICOMDIR"
 _EQUAL_MM = 1e-2  # slices this close are at one place
 _EQUAL_DIRECTION = 1e-3
@@ -61,11 +67,16 @@ class DicomSeries:
             InputError: voxels are missing, damaged, not finite or compressed without a decoder; the file is named.
         """
         try:
-            array = np.empty(self.shape, np.float32, order="F")
-        except MemoryError as error:
+            shared = mmap.mmap(-1, 4 * prod(self.shape))
+        except (MemoryError, OSError) as error:
             raise InputError(f"{shown(self.path)}: {self.shape} voxels do not fit into memory") from error
-        for k, item in enumerate(self.slices):
-            array[..., k] = intensities(read_voxels(item)[..., None], (1.0, 0.0), shown(item.path))[..., 0]
+        array: np.ndarray = np.ndarray(self.shape, np.float32, shared, order="F")
+
+        def fill() -> None:
+            for k, item in enumerate(self.slices):
+                array[..., k] = intensities(read_voxels(item)[..., None], (1.0, 0.0), shown(item.path))[..., 0]
+
+        _apart(fill, self.path, len(self.slices))
         return Volume(array, self.affine, fresh_header(self.shape, self.affine), self.path, self.warnings)
 
 
@@ -94,11 +105,33 @@ def read_dicom_series(source: str | Path | Iterable[Path], *, series_uid: str | 
 def dicom_series(source: str | Path | Iterable[Path], *, series_uid: str | None = None) -> DicomSeries:
     """Find one series and check where its slices lie, as :func:`read_dicom_series` does, without reading voxels.
 
+    Headers and voxels are parsed in child processes with limits on memory and time, see :mod:`medfs.io.confined`.
+
     Raises:
         InputError: as :func:`read_dicom_series`, apart from what concerns the voxels.
         UsageError: ``series_uid`` is not among the files.
     """
     paths, folder, notes = _candidates(source)
+
+    def parse() -> dict[str, Any]:
+        series = _parsed_series(paths, folder, notes, series_uid)
+        slices = [item.plain() for item in series.slices]
+        return {"slices": slices, "affine": series.affine.tolist(), "warnings": list(series.warnings)}
+
+    found = _apart(parse, folder, len(paths))
+    slices = tuple(Slice.of_plain(item) for item in found["slices"])
+    return DicomSeries(slices, np.array(found["affine"]), folder, tuple(found["warnings"]))
+
+
+def _apart(work: Callable[[], Any], path: Path, files: int) -> Any:
+    """Do the work in a child process with the limits for so many files."""
+    import pydicom.pixels  # noqa: F401 - here once, and not in every child
+
+    seconds = _SECONDS + _SECONDS_PER_FILE * files
+    return confined(work, shown(path), memory_bytes=_MEMORY_BYTES, seconds=seconds)
+
+
+def _parsed_series(paths: list[Path], folder: Path, notes: list[str], series_uid: str | None) -> DicomSeries:
     found = _by_series(paths, notes)
     name = shown(folder)
     if not found:

@@ -6,7 +6,7 @@ import logging
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +66,21 @@ class Slice:
     thickness: float
     distinctions: dict[str, str]
     notes: tuple[str, ...] = ()
+
+    def plain(self) -> dict[str, Any]:
+        """The same as values that JSON can hold."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        arrays = {"position": self.position.tolist(), "axes": self.axes.tolist()}
+        return values | arrays | {"path": str(self.path)}
+
+    @classmethod
+    def of_plain(cls, values: dict[str, Any]) -> "Slice":
+        """The slice that :meth:`plain` described."""
+        columns, rows = values["shape"]
+        along, across = values["spacing"]
+        arrays = {"position": np.array(values["position"]), "axes": np.array(values["axes"])}
+        tuples = {"shape": (columns, rows), "spacing": (along, across), "notes": tuple(values["notes"])}
+        return cls(**values | arrays | tuples | {"path": Path(values["path"])})
 
 
 def is_dicom(path: Path) -> bool:

@@ -36,7 +36,7 @@ def shown(path: str | Path) -> str:
 
 
 def safe_name(text: str) -> str:
-    """``text`` percent-encoded outside ``[A-Za-z0-9._-]``, and never hidden by a leading dot.
+    """``text`` percent-encoded outside ``[A-Za-z0-9._-]``, never hidden by a leading dot nor an option by a dash.
 
     >>> safe_name("../liver 7")
     '%2E.%2Fliver%207'
@@ -50,8 +50,8 @@ def safe_name(text: str) -> str:
         safe = "".join(chr(b) if b in _KEPT else f"%{b:02X}" for b in os.fsencode(text))
     except UnicodeEncodeError as error:
         raise InputError(f"{shown(text)}: no file can have this name; expected valid Unicode") from error
-    if safe.startswith("."):
-        safe = "%2E" + safe[1:]
+    if safe.startswith((".", "-")):
+        safe = f"%{ord(safe[0]):02X}{safe[1:]}"
     if len(safe) > _LONGEST:
         raise InputError(f"{shown(text)[:40]}...: a case name of {len(safe)} bytes; at most {_LONGEST} are allowed")
     return safe
@@ -59,7 +59,7 @@ def safe_name(text: str) -> str:
 
 def is_safe(name: str) -> bool:
     """Whether ``name`` is one that :func:`safe_name` can give."""
-    return len(name) <= _LONGEST and re.fullmatch(r"(?!\.)(?:[A-Za-z0-9._-]|%[0-9A-F]{2})+", name) is not None
+    return len(name) <= _LONGEST and re.fullmatch(r"(?![.-])(?:[A-Za-z0-9._-]|%[0-9A-F]{2})+", name) is not None
 
 
 def stem(path: str | Path) -> str:
