@@ -168,7 +168,7 @@ def supported_network(
     preprocessing: Callable[[dict[str, str]], Mapping[str, Tensor]],
     support_image: str | None,
     support_labels: str | None,
-    organs: int,
+    organs: Sequence[str],
 ) -> SupportedSegmentor:
     """A network with the middle slice of each organ of a labelled scan as its supports; for volumes, the whole scan.
 
@@ -176,8 +176,8 @@ def supported_network(
         segmentor: the network, with its weights.
         preprocessing: dictionary transform of ``image`` and ``label`` to (1, slices, rows, columns).
         support_image: file of the scan.
-        support_labels: file of its label map, values 1 to ``organs``.
-        organs: N.
+        support_labels: file of its label map.
+        organs: names of its values from 1 on; plug-ins read texts about them.
 
     Raises:
         UsageError: no support is given, or it lacks an organ.
@@ -186,18 +186,17 @@ def supported_network(
         raise UsageError("support_image and support_labels: not given; expected a scan and its label map")
     case = preprocessing({"image": support_image, "label": support_labels})
     image, labels = torch.as_tensor(case["image"][0]).float(), torch.as_tensor(case["label"][0])
-    masks = [labels == value for value in range(1, organs + 1)]
+    masks = [labels == value for value in range(1, len(organs) + 1)]
     shown = [organ_slices(mask.numpy()) for mask in masks]
     if missing := [value for value, slices in enumerate(shown, start=1) if not len(slices)]:
         raise UsageError(f"{support_labels}: no slice shows the label values {missing}; expected every organ")
     if segmentor.encoder.spatial_dims == 3:
-        volumes = image.expand(organs, 1, 1, *image.shape)
-        return segmentor.eval().for_supports(volumes, torch.stack(masks)[:, None])
+        volumes = image.expand(len(organs), 1, 1, *image.shape)
+        return segmentor.eval().for_supports(volumes, torch.stack(masks)[:, None], organs)
     middle = [int(slices[len(slices) // 2]) for slices in shown]
     pictures = torch.stack([image[place] for place in middle])[:, None, None]
-    return segmentor.eval().for_supports(
-        pictures, torch.stack([mask[place] for mask, place in zip(masks, middle, strict=True)])[:, None]
-    )
+    chosen = torch.stack([mask[place] for mask, place in zip(masks, middle, strict=True)])[:, None]
+    return segmentor.eval().for_supports(pictures, chosen, organs)
 
 
 def write_episodic_run(

@@ -144,7 +144,7 @@ def test_a_labelled_scan_is_a_support_as_a_whole(folder):
         labels[0, 2:6, 2:8, 2:8], labels[0, 6:9, 8:14, 8:14] = 1, 2
         return {"image": image, "label": labels}
 
-    supported = supported_network(network(), preprocessing, "scan", "labels", 2)
+    supported = supported_network(network(), preprocessing, "scan", "labels", ["liver", "spleen"])
     assert supported.masks.shape == (2, 1, 12, 16, 20)
     with torch.no_grad():
         assert supported(torch.zeros(1, 1, 12, 16, 20)).shape == (1, 3, 12, 16, 20)
