@@ -37,7 +37,7 @@ DATASETS = ("phantom", "wbc", "chaos_t2")
 MIN_PIXELS = {"WBC": 1, "CHAOS": 100}
 SHOTS, SEEDS = (1, 5), (0, 1, 2, 3, 4)
 CHOSEN = "IFA"
-WEIGHTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+WEIGHTS = (0.1, 0.3, 0.5, 0.7, 0.9)
 WEIGHT = 0.3
 CONTROLS = ("sentences", "class names", "shuffled", "random")
 EVERYTHING = "everything is foreground"
@@ -266,10 +266,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--hosts", nargs="+", choices=list(HOSTS), default=list(HOSTS))
     parser.add_argument("--controls", nargs="*", choices=CONTROLS, default=list(CONTROLS))
     parser.add_argument("--weights", nargs="*", type=float, default=list(WEIGHTS))
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--pictures", type=int, default=480)
-    parser.add_argument("--episodes", type=int, default=24)
+    parser.add_argument("--episodes", type=int, default=12)
     parser.add_argument("--plain", action="store_true", help="only train and score the hosts without texts")
     parser.add_argument("--table", type=Path, help="write the tables below the marker line of this file")
     parser.add_argument("--figure", type=Path, help="draw the curves over the weight of the text")

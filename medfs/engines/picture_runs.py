@@ -53,11 +53,16 @@ def with_texts(segmentor: FewShotSegmentor, prior: TextPrior | None) -> FewShotS
 
 
 def stored_or_untrained(checkpoint: str | Path) -> FewShotSegmentor:
-    """The network of a file, or without the file a small one that has learned nothing, to check a bundle with."""
-    if Path(checkpoint).is_file():
-        return load_segmentor(checkpoint)
-    encoder = ResNetStagesEncoder(18)
-    return FewShotSegmentor(encoder, IFAHead(encoder.out_channels)).eval()
+    """The network of a file, or without the file one that has learned nothing, to check a bundle with."""
+    return load_segmentor(checkpoint) if Path(checkpoint).is_file() else untrained_on_pictures()
+
+
+def untrained_on_pictures(seed: int = 0) -> FewShotSegmentor:
+    """IFA on a small network with random weights, the same for one seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = ResNetStagesEncoder(18, dilate=(True, True))
+        return FewShotSegmentor(encoder, IFAHead(encoder.out_channels)).eval()
 
 
 def require_weights(checkpoint: str | Path) -> None:

@@ -75,7 +75,7 @@ def test_what_the_text_says_is_part_of_the_result(medfs, cells, told, tmp_path):
 
 
 def test_without_labels_and_checkpoint_a_mask_of_0_and_255_is_one_class(medfs, cells, tmp_path):
-    arguments = ["--query", cells / "cells" / "a.png", "-o", tmp_path, "--size", 32, "--head", "ifa"]
+    arguments = ["--query", cells / "cells" / "a.png", "-o", tmp_path, "--size", 32]
     code, _, err = medfs("fewshot", *support(cells, "nucleus.png"), *arguments)
     assert code == ExitCode.OK, err
     assert "class_1" in err
@@ -87,6 +87,7 @@ def test_without_labels_and_checkpoint_a_mask_of_0_and_255_is_one_class(medfs, c
     ("options", "message"),
     [
         (["--slicer"], "--slicer: for scans"),
+        (["--head", "pmm"], "--head: for scans"),
         (["--labels", "a,b,c"], "does not show c"),
         (["--text", "a dark round body"], "--text: the network reads no texts"),
     ],
