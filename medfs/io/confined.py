@@ -90,7 +90,8 @@ def _limit(memory_bytes: int) -> None:
 
 def _received(incoming: int, seconds: float) -> bytes | None:
     """All that the child writes; None if it takes too long or writes too much."""
-    pieces, size, deadline = [], 0, time.monotonic() + seconds
+    pieces: list[bytes] = []
+    size, deadline = 0, time.monotonic() + seconds
     while select.select([incoming], [], [], max(0.0, deadline - time.monotonic()))[0]:
         piece = os.read(incoming, _PIECE)
         if not piece:

@@ -132,6 +132,22 @@ def test_a_query_is_encoded_once_for_all_and_a_few_slices_at_a_time():
     assert sum(encoder.seen) <= 30
 
 
+@pytest.mark.parametrize(("most", "rung"), [(8, ""), (3, "two slices at a time"), (1, "one slice at a time")])
+def test_where_memory_runs_out_fewer_slices_give_the_same_labels(monkeypatch, most, rung):
+    segmenter, query = FewShotSegmenter(segmentor(), [scan()], LABELS, size=64), scan(shift_mm=10).image
+    expected, forward = segmenter(query), RawEncoder.forward
+
+    def limited(self, image):
+        if len(image) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, image)
+
+    monkeypatch.setattr(RawEncoder, "forward", limited)
+    np.testing.assert_array_equal(segmenter(query), expected)
+    assert segmenter.ladder.rung == rung
+    assert (expected > 0).any()
+
+
 def _in_a_body(scan: LabelledScan, lamp: bool = False) -> LabelledScan:
     """The boxes in tissue with air around it, and a lamp as bright as the liver in the air."""
     image = scan.image.array.copy()
