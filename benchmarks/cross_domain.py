@@ -266,7 +266,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--hosts", nargs="+", choices=list(HOSTS), default=list(HOSTS))
     parser.add_argument("--controls", nargs="*", choices=CONTROLS, default=list(CONTROLS))
     parser.add_argument("--weights", nargs="*", type=float, default=list(WEIGHTS))
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--pictures", type=int, default=480)
     parser.add_argument("--episodes", type=int, default=12)

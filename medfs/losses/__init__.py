@@ -12,6 +12,7 @@ from medfs.losses.focal import FocalLoss as FocalLoss
 from medfs.losses.gradient_aware import GACrossEntropyLoss as GACrossEntropyLoss
 from medfs.losses.gradient_aware import GADiceLoss as GADiceLoss
 from medfs.losses.likelihood import IGNORED as IGNORED
+from medfs.losses.likelihood import logit_nll as logit_nll
 from medfs.losses.likelihood import probability_nll as probability_nll
 from medfs.losses.pyramid import rectified_consistency as rectified_consistency
 from medfs.losses.soft_dice import SoftDiceLoss as SoftDiceLoss

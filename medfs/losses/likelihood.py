@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 IGNORED = 255
@@ -24,6 +25,25 @@ def probability_nll(probability: Tensor, target: Tensor, weights: Sequence[float
     """
     chosen, weight = chosen_probability(probability, target, weights)
     return -(weight * chosen.log()).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
+
+
+def logit_nll(logits: Tensor, target: Tensor, weights: Sequence[float]) -> Tensor:
+    """As :func:`probability_nll` of the softmax of logits, with a gradient however sure and wrong they are.
+
+    Args:
+        logits: (B, N, *S).
+        target: (B, *S), integers; :data:`IGNORED` voxels do not count.
+        weights: one for each class.
+
+    >>> logits = torch.tensor([[40.0], [0.0]])[None].requires_grad_()
+    >>> logit_nll(logits, torch.tensor([[1]]), (1.0, 1.0)).backward()
+    >>> logits.grad.flatten().tolist()
+    [1.0, -1.0]
+    """
+    counted, weight = target != IGNORED, logits.new_tensor(weights, dtype=torch.float32)
+    total = F.cross_entropy(logits.float(), target.long(), weight, ignore_index=IGNORED, reduction="sum")
+    weights_of_all = weight[torch.where(counted, target, 0).long()] * counted
+    return total / weights_of_all.sum().clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def chosen_probability(probability: Tensor, target: Tensor, weights: Sequence[float]) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from medfs.errors import UsageError
 from medfs.fewshot.heads.base import EpisodeHead
 from medfs.fewshot.heads.class_banks import shots_that_count
-from medfs.losses import probability_nll
+from medfs.losses import logit_nll
 from medfs.networks.functional import resize
 from medfs.networks.hypercorrelation import HypercorrelationDecoder
 from medfs.types import Features, Prediction, Prototypes
@@ -100,7 +100,7 @@ class CorrelatedHead(EpisodeHead):
 
     def loss(self, prediction: Prediction, target: Tensor) -> Tensor:
         """The likelihood; both classes count the same."""
-        return probability_nll(prediction.probability, target, _EVEN)
+        return logit_nll(prediction.logits, target, _EVEN)
 
 
 def class_pair(prototypes: Prototypes, shot: int) -> Tensor:

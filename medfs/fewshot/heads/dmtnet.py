@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from medfs.fewshot.heads.class_banks import shots_that_count
 from medfs.fewshot.heads.correlated import CorrelatedHead, class_pair, mean_under, normal_tensors, share_on
-from medfs.losses import IGNORED, probability_nll
+from medfs.losses import IGNORED, logit_nll
 from medfs.networks.anchor_space import anchor_coordinates, prototype_weights
 from medfs.networks.cell_prototypes import cell_similarity
 from medfs.networks.functional import resize
@@ -166,7 +166,7 @@ class DMTNetHead(CorrelatedHead):
         each = places.expand(-1, logits.shape[1], *size).masked_fill(
             ~counts.view(*counts.shape, *[1] * len(size)), IGNORED
         )
-        return probability_nll(logits.flatten(0, 1).softmax(dim=1), each.flatten(0, 1), _EVEN)
+        return logit_nll(logits.flatten(0, 1), each.flatten(0, 1), _EVEN)
 
 
 def _cell_scores(query: Tensor, support: Tensor, share: Tensor) -> Tensor:

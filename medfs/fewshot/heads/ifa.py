@@ -8,7 +8,7 @@ from torch import Tensor
 
 from medfs.fewshot.heads.base import EpisodeHead
 from medfs.fewshot.heads.class_banks import shots_that_count
-from medfs.losses import IGNORED, probability_nll
+from medfs.losses import IGNORED, logit_nll
 from medfs.networks.functional import mean_of_shots, resize
 from medfs.networks.self_support import class_scores, self_prototypes
 from medfs.types import Features, Prediction, Prototypes
@@ -93,7 +93,7 @@ class IFAHead(EpisodeHead):
 
     def loss(self, prediction: Prediction, target: Tensor) -> Tensor:
         """The likelihood of the last decision; both classes count the same."""
-        return probability_nll(prediction.probability, target, _EVEN)
+        return logit_nll(prediction.logits, target, _EVEN)
 
     def auxiliary(
         self, prediction: Prediction, query: Features, support: Features, mask: Tensor, target: Tensor
@@ -185,4 +185,4 @@ def _mean_of(values: Tensor, counts: Tensor) -> Tensor:
 
 def _of_image(scores: Tensor, target: Tensor) -> Tensor:
     """Likelihood of a target (B, *S) in scores (B, 2, *s)."""
-    return probability_nll(resize(scores, target.shape[1:]).softmax(dim=1), target, _EVEN)
+    return logit_nll(resize(scores, target.shape[1:]), target, _EVEN)

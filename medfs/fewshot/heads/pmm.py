@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from medfs.errors import UsageError
 from medfs.fewshot.heads.base import EpisodeHead
 from medfs.fewshot.heads.class_banks import shots_that_count
-from medfs.losses import probability_nll
+from medfs.losses import logit_nll
 from medfs.networks.functional import resize
 from medfs.networks.match_decoder import PlaneConv
 from medfs.networks.mixture_decoder import MixtureDecoder, PlaceNorm
@@ -131,7 +131,7 @@ class PMMHead(EpisodeHead):
 
     def loss(self, prediction: Prediction, target: Tensor) -> Tensor:
         """The likelihood of the last round; both classes count the same."""
-        return probability_nll(prediction.probability, target, _EVEN)
+        return logit_nll(prediction.logits, target, _EVEN)
 
     def auxiliary(
         self, prediction: Prediction, query: Features, support: Features, mask: Tensor, target: Tensor
@@ -139,7 +139,7 @@ class PMMHead(EpisodeHead):
         """The likelihood of each round before the last, ``round_0``, ``round_1``, ..."""
         rounds = {name: logits for name, logits in prediction.side.items() if name.startswith("round_")}
         sizes = mask.shape[2:]
-        return {name: probability_nll(resize(v, sizes).softmax(dim=1), target, _EVEN) for name, v in rounds.items()}
+        return {name: logit_nll(resize(v, sizes), target, _EVEN) for name, v in rounds.items()}
 
     def _directions(self, values: Tensor, place: int) -> Tensor:
         initial = self.get_buffer(f"initial_{place}")
