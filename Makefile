@@ -14,7 +14,7 @@ HEADER := os.path.join(sysconfig.get_path("include"), "Python.h")
 help:
 	@echo 'make demo      train, segment, score and export on synthetic torsos'
 	@echo 'make test      the tests of a few minutes; make test-all for every one'
-	@echo 'make soak      thousands of damaged files and all orientations, several minutes'
+	@echo 'make soak      thousands of damaged files, all orientations, hundreds of killed trainings, half an hour'
 	@echo 'make lint      style, types, layers, spelling'
 	@echo 'make sanitize  the C++ core under the address and undefined-behaviour sanitizers, CALLS=100000 random volumes'
 	@echo 'make install   only set up $(VENV)'
@@ -32,7 +32,9 @@ test-all: $(INSTALLED)
 	$(BIN)/python -m pytest -m ""
 
 soak: $(INSTALLED)
-	$(BIN)/python -m pytest -m slow -rP tests/io/test_fuzzed_files.py tests/io/test_geometry_sweep.py
+	$(BIN)/python -m pytest -m slow -rP tests/io/test_fuzzed_files.py tests/io/test_geometry_sweep.py \
+		tests/engines/test_killed_training.py tests/engines/test_random_kills.py \
+		tests/inference/test_folder_run_killed.py tests/inference/test_folder_run_shared.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

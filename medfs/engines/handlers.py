@@ -126,11 +126,12 @@ class CheckpointKeeper:
         Raises:
             InputError: both are damaged, or they are of another training.
         """
+        if self.folder.is_dir():
+            remove_stale_temporaries(self.folder, older_than_s=0)
         state = self._newest()
         if state is None:
             _say(f"medfs: no checkpoint in {self.folder} yet; training starts at step 0")
             return False
-        remove_stale_temporaries(self.folder, older_than_s=0)
         self._require_same_run(state)
         try:
             engine.resume(state)
