@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import warnings
 from types import FrameType
 from typing import NoReturn
 
@@ -59,6 +60,11 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(bundle_app, name="bundle")
 
 
+def _warned(message: Warning | str, *where: object) -> None:
+    """A warning as one line, without the place in the code."""
+    print(f"medfs: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
 def _terminated(number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(int(ExitCode.TERMINATED))
 
@@ -66,6 +72,7 @@ def _terminated(number: int, frame: FrameType | None) -> NoReturn:
 def main() -> NoReturn:
     """Run the command line and leave with a code of `medfs.errors.ExitCode`."""
     signal.signal(signal.SIGTERM, _terminated)
+    warnings.showwarning = _warned
     try:
         app(prog_name="medfs")
     except MedfsError as error:

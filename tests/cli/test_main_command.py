@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
 import typer
 
 from medfs import errors
+from medfs.cli import main
 from medfs.cli.main import app
 from medfs.errors import ExitCode, MedfsError
 
@@ -190,3 +192,15 @@ def test_python_m_medfs_is_the_command_and_sigterm_ends_it_with_143():
     _, err = process.communicate(timeout=30)
     assert process.returncode == ExitCode.TERMINATED
     assert "Traceback" not in err
+
+
+def test_a_warning_is_one_line_without_a_place_in_the_code(capsys, monkeypatch):
+    def warns(**_):
+        warnings.warn("cache.npz: damaged;\n  made again", stacklevel=1)
+
+    monkeypatch.setattr(sys, "argv", ["medfs"])
+    monkeypatch.setattr(main, "app", warns)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    with pytest.raises(SystemExit):
+        main.main()
+    assert capsys.readouterr().err == "medfs: warning: cache.npz: damaged; made again\n"
