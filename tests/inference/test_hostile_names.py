@@ -77,7 +77,7 @@ def done(tmp_path_factory):
         if not name.startswith("."):  # hidden ones are not taken from a folder
             (scans / f"{name}.nii.gz").write_bytes(scan if name != "+1+1" else b"no scan")
     before = {path for path in folder.rglob("*") if "scans" not in path.parts}
-    options = {"page": True, "preview": True, "slicer": True, "statistics": True}
+    options = {"page": True, "slicer": True, "statistics": True}
     code = segment_folder(scans, folder / "deep" / "out", segment=Threshold(), **options)
     return scans, folder, before, code
 
