@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+import re
 from pathlib import Path
 
 import numpy as np
@@ -61,9 +62,10 @@ def test_one_support_segments_a_folder_and_says_what_no_training_means(medfs, sc
         "--slicer",
     )
     assert (code, out) == (ExitCode.OK, "")
-    first, notice, *lines = err.splitlines()
+    first, notice, memory, *lines = err.splitlines()
     assert first == "2 cases to segment from 1 support; reading them ..."
     assert notice.startswith("no --checkpoint: the network is untrained.")
+    assert re.fullmatch(r"up to about [\d.]+ GB of memory for the largest case", memory)
     assert [line.partition(", ")[0] for line in lines] == ["[1/2] c: done", "[2/2] d: done"]
     labels = read_labels(tmp_path / "c_seg.nii.gz")
     assert labels.array.shape == read_image(scans / "queries" / "c.nii.gz").array.shape
