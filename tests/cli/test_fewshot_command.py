@@ -1,8 +1,8 @@
 """``medfs fewshot``: one labelled scan and a folder in, label maps out."""
 
 import csv
-import shutil
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
