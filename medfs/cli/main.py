@@ -4,7 +4,7 @@ import signal
 import sys
 import warnings
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 import typer
 
@@ -60,7 +60,14 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(bundle_app, name="bundle")
 
 
-def _warned(message: Warning | str, *where: object) -> None:
+def _warned(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """A warning as one line, without the place in the code."""
     print(f"medfs: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
@@ -73,6 +80,7 @@ def main() -> NoReturn:
     """Run the command line and leave with a code of `medfs.errors.ExitCode`."""
     signal.signal(signal.SIGTERM, _terminated)
     warnings.showwarning = _warned
+    warnings.filterwarnings("ignore", "Detected pickle protocol")  # torch says it before it refuses
     try:
         app(prog_name="medfs")
     except MedfsError as error:

@@ -14,6 +14,7 @@ from medfs.io.hashes import HashedWriter
 
 _SEAL = b"medfs sha256 "  # the comment of the zip archive that a checkpoint is; other readers pass over it
 _SEAL_BYTES = len(_SEAL) + 64
+_END, _END_BYTES = b"PK\x05\x06", 22  # of a zip archive: its last two bytes are the length of the comment
 _BLOCK = 1 << 20
 
 
@@ -53,7 +54,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such checkpoint; train first or name another with --bundle") from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except pickle.UnpicklingError as error:
+        reason = "no weights file, or it holds code"
+        raise InputError(f"{path}: not a readable checkpoint ({reason}); expected tensors and plain values") from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         raise InputError(f"{path}: not a readable checkpoint ({reason}); train again or take an older one") from error
     if not isinstance(state, dict):
@@ -70,13 +74,13 @@ def _seal(file: BinaryIO, digest: str) -> None:
 def _is_intact(path: Path) -> bool:
     """Whether the content has the hash it states; true where it states none."""
     with path.open("rb") as file:
-        left = file.seek(0, os.SEEK_END) - _SEAL_BYTES - 2
-        if left < 0:
-            return True
-        file.seek(left)
-        length, seal = file.read(2), file.read()
-        if not seal.startswith(_SEAL):
-            return True
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _END_BYTES - _SEAL_BYTES))
+        tail, left = file.read(), size - _SEAL_BYTES - 2
+        length, seal = tail[-_SEAL_BYTES - 2 : -_SEAL_BYTES], tail[-_SEAL_BYTES:]
+        if left < 0 or not seal.startswith(_SEAL):
+            end = tail.rfind(_END)
+            return end < 0 or int.from_bytes(tail[end + _END_BYTES - 2 :][:2], "little") != _SEAL_BYTES  # cut within it
         file.seek(0)
         total = hashlib.sha256()
         while block := file.read(min(_BLOCK, left)):
