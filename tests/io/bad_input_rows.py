@@ -1,4 +1,4 @@
-"""Rows of the table of bad inputs that other tests see to, and those that nothing sees to yet."""
+"""Rows of the table of bad inputs that other tests see to."""
 
 ELSEWHERE = {
     37: ["inference/test_segmenter.py::test_all_48_axis_orders_give_the_same_labels"],
@@ -37,6 +37,7 @@ ELSEWHERE = {
         "io/test_pictures.py::test_an_exif_rotation_is_not_applied",
     ],
     70: ["io/test_pictures.py::test_a_header_that_promises_too_much_is_refused_before_decoding"],
+    71: ["io/test_inputs.py::test_a_series_of_pictures_is_no_scan"],
     72: ["inference/test_segmenter.py::test_thin_scans_are_segmented_too"],
     74: [
         "io/test_case_names.py::test_hostile_names_are_percent_encoded_and_decode_to_themselves",
@@ -104,8 +105,4 @@ ELSEWHERE = {
         "engines/test_killed_training.py::test_a_second_interrupt_leaves_at_once_and_spoils_nothing",
         "engines/test_killed_training.py::test_nobody_reading_the_lines_does_not_end_training",
     ],
-}
-
-OPEN = {
-    71: "series of pictures are not read as volumes",
 }

@@ -2,10 +2,12 @@
 
 import os
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from medfs.errors import ExitCode, UsageError
-from medfs.io import find_images, image_items
+from medfs.errors import ExitCode, InputError, UsageError
+from medfs.io import find_images, image_items, read_image
 
 
 @pytest.fixture
@@ -99,3 +101,15 @@ def test_two_scans_of_one_output_name_are_a_usage_error(tmp_path, second):
 def test_items_for_monai_name_image_and_case(scans):
     items = image_items(scans / "inner")
     assert items == [{"image": str(scans / "inner" / "h.nii.gz"), "case": "h"}]
+
+
+def test_a_series_of_pictures_is_no_scan(tmp_path):
+    """Of unequal sizes, with a gap in its numbers: neither the folder nor one of its files passes for a volume."""
+    for number, side in ((1, 8), (2, 8), (4, 9)):
+        Image.fromarray(np.zeros((side, 8), np.uint8)).save(tmp_path / f"slice_{number:03d}.png")
+    with pytest.raises(UsageError, match="no scan inside; expected files such as"):
+        find_images([str(tmp_path)])
+    for path in tmp_path.iterdir():
+        with pytest.raises(InputError, match=rf"^{path.name}: not a NIfTI file") as refused:
+            read_image(path)
+        assert "\n" not in str(refused.value)
