@@ -16,8 +16,6 @@ from medfs.networks.mixture_decoder import MixtureDecoder, PlaceNorm
 from medfs.networks.prototype_mixture import mixture_directions, mixture_probability
 from medfs.types import Features, Prediction, Prototypes
 
-_EVEN = (1.0, 1.0)
-
 
 class PMMHead(EpisodeHead):
     """Each class is a mixture of directions, found on the supports; they are both matched and shown to a decoder.
@@ -38,6 +36,8 @@ class PMMHead(EpisodeHead):
         mixtures: directions of a class in each round: ``(3,)`` are PMMs, ``(1, 3, 6)`` RPMMs.
         steps: of expectation and maximisation.
         concentration: of the mixtures.
+        class_weights: of background and foreground in the loss. Published weights are even; a network from random
+            weights then calls everything background for long, which (0.1, 1) prevents.
 
     Raises:
         UsageError: no mixture, or one without a direction.
@@ -59,12 +59,15 @@ class PMMHead(EpisodeHead):
         mixtures: Sequence[int] = (3,),
         steps: int = 10,
         concentration: float = 20.0,
+        class_weights: Sequence[float] = (1.0, 1.0),
     ) -> None:
         super().__init__()
         if not mixtures or min(mixtures) < 1:
             raise UsageError(f"PMM: mixtures of {tuple(mixtures)} directions; expected at least one above 0")
         self.in_channels, self.channels, self.mixtures = tuple(in_channels), channels, tuple(mixtures)
         self.steps, self.concentration = steps, concentration
+        background, foreground = class_weights
+        self.class_weights = (background, foreground)
         reduction = PlaneConv(sum(in_channels), channels, dilation=2, bias=True)
         self.reduce = nn.Sequential(reduction, PlaceNorm(channels), nn.ReLU())
         for place, count in enumerate(mixtures):
@@ -130,8 +133,8 @@ class PMMHead(EpisodeHead):
         return Prediction(resize(rounds[-1], mask.shape[2:]), side | {"mixture_probability": probability})
 
     def loss(self, prediction: Prediction, target: Tensor) -> Tensor:
-        """The likelihood of the last round; both classes count the same."""
-        return logit_nll(prediction.logits, target, _EVEN)
+        """The likelihood of the last round, classes weighted."""
+        return logit_nll(prediction.logits, target, self.class_weights)
 
     def auxiliary(
         self, prediction: Prediction, query: Features, support: Features, mask: Tensor, target: Tensor
@@ -139,7 +142,7 @@ class PMMHead(EpisodeHead):
         """The likelihood of each round before the last, ``round_0``, ``round_1``, ..."""
         rounds = {name: logits for name, logits in prediction.side.items() if name.startswith("round_")}
         sizes = mask.shape[2:]
-        return {name: logit_nll(resize(v, sizes), target, _EVEN) for name, v in rounds.items()}
+        return {name: logit_nll(resize(v, sizes), target, self.class_weights) for name, v in rounds.items()}
 
     def _directions(self, values: Tensor, place: int) -> Tensor:
         initial = self.get_buffer(f"initial_{place}")

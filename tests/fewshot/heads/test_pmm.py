@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from medfs.errors import UsageError
 from medfs.fewshot.heads import PMMHead
 from medfs.networks.prototype_mixture import mixture_directions, mixture_probability
+from medfs.types import Prediction
 
 MASK = torch.zeros(2, 1, 16, 16, dtype=torch.bool)
 MASK[..., 4:12, 4:12] = True
@@ -67,3 +68,11 @@ def test_directions_to_begin_with_are_saved():
 def test_a_mixture_needs_a_direction():
     with pytest.raises(UsageError, match="expected at least one above 0"):
         PMMHead((6,), 4, mixtures=(3, 0))
+
+
+def test_the_loss_weighs_its_classes():
+    target = MASK[:, 0].long()
+    prediction = Prediction(torch.randn(*target.shape[:1], 2, *target.shape[1:], generator=torch.manual_seed(0)), {})
+    for weights in ((1.0, 1.0), (0.1, 1.0)):
+        expected = F.cross_entropy(prediction.logits, target, torch.tensor(weights))
+        torch.testing.assert_close(PMMHead((6,), 4, class_weights=weights).loss(prediction, target), expected)
