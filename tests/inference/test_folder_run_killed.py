@@ -69,12 +69,12 @@ def test_a_final_report_never_tells_of_a_run_that_did_not_end(scans, clean, tmp_
     assert results(tmp_path) == clean
 
 
-def killed_at_random(scans, folder, clean, kills, longest_s, seed=0):
-    """How many of so many kills, each of a new run, hit it before its end."""
+def killed_at_random(scans, folder, clean, kills, longest_s, pause_s=0.0, seed=0):
+    """How many of so many kills, each of a new run, hit it before its end; a case takes at least the pause."""
     chance, hits = random.Random(seed), 0
     for number in range(kills):
         output = folder / f"run{number}"
-        child = forked(lambda output=output: segment_folder(scans, output))
+        child = forked(lambda output=output: segment_folder(scans, output, segment=Threshold(pause_s=pause_s)))
         time.sleep(chance.uniform(0, longest_s))
         os.kill(child, signal.SIGKILL)
         hits += ended(child) == -signal.SIGKILL
@@ -92,7 +92,7 @@ def duration_s(scans, output):
 
 
 def test_random_kills_change_nothing(scans, clean, tmp_path):
-    assert killed_at_random(scans, tmp_path, clean, 4, 0.8 * duration_s(scans, tmp_path / "timed")) > 0
+    assert killed_at_random(scans, tmp_path, clean, 4, longest_s=0.2, pause_s=0.1) > 0
 
 
 @pytest.mark.slow
