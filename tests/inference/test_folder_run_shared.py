@@ -80,7 +80,7 @@ def test_the_case_of_a_killed_process_is_taken_over_by_one_that_waits(scans, cle
 
 
 def claims(folder, run="a", **options):
-    return Claims(folder, run, **{"beat_s": 0.05, "stale_s": 0.5} | options)
+    return Claims(folder, run, **{"beat_s": 0.05, "stale_s": 2.0} | options)
 
 
 def test_a_claim_is_held_by_one(tmp_path):
@@ -121,7 +121,7 @@ def test_claims_of_dead_processes_and_of_another_boot_are_told_apart(tmp_path):
     foreign.write_text(json.dumps(owner))
     other = claims(tmp_path)
     assert not other.take("y")  # nobody here can know; only its heartbeat tells
-    time.sleep(0.6)
+    time.sleep(2.2)
     assert other.take("y")
 
 
