@@ -3,12 +3,14 @@
 import contextlib
 import os
 import socket
+import time
 from pathlib import Path
 
 from medfs.errors import StorageError, UsageError
 from medfs.io.atomic import make_folder
 
 LOCK_FILE = ".medfs-lock"
+_PATIENCE_S = 1.0  # processes that were killed together do not end at once
 _held: dict[Path, int] = {}
 
 
@@ -49,6 +51,7 @@ def _lock(path: Path) -> int:
     """Open and lock the file of that name, which may be replaced in between."""
     import fcntl
 
+    deadline = time.monotonic() + _PATIENCE_S
     while True:
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
@@ -59,4 +62,18 @@ def _lock(path: Path) -> int:
         except BlockingIOError as error:
             holder = os.pread(descriptor, 200, 0).decode(errors="replace") or "another process"
             os.close(descriptor)
+            if time.monotonic() < deadline:
+                time.sleep(_PATIENCE_S / 20)
+                continue
             raise UsageError(f"{path.parent}: in use by {holder}; wait for it or choose another folder") from error
+
+
+def _let_go() -> None:
+    """In a forked child, e.g. of a data loader: the lock is its parent's and ends with it."""
+    for descriptor in _held.values():
+        os.close(descriptor)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)

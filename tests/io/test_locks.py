@@ -97,3 +97,28 @@ def test_many_at_once_take_turns(tmp_path):
     for process in children:
         os.waitpid(process, 0)
     assert count.read_text() == "40"
+
+
+def test_children_do_not_keep_the_lock_of_a_killed_process(tmp_path):
+    reader, writer = os.pipe()
+    process = os.fork()
+    if process == 0:
+        try:
+            claim_folder(tmp_path)
+            child = os.fork()
+            if child == 0:
+                signal.pause()
+            os.write(writer, f"{child}\n".encode())
+            signal.pause()
+        finally:
+            os._exit(0)
+    child = int(os.read(reader, 20))
+    try:
+        with pytest.raises(UsageError):
+            claim_folder(tmp_path)
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+        claim_folder(tmp_path)
+        release_folder(tmp_path)
+    finally:
+        os.kill(child, signal.SIGKILL)
