@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 _PUBLISHED_SIZE = 400
 _UNTRAINED = (
-    "no --checkpoint: the network is untrained, and its random features follow colours and edges. On blood cells its "
-    "mean IoU from one picture was 0.42. Train one with the bundle cross_domain_text_segmentation."
+    "no --checkpoint: the network is untrained, and its random features follow colours and edges alone. "
+    "Train one with the bundle cross_domain_text_segmentation."
 )
 
 
@@ -70,6 +70,7 @@ def segment_pictures(
     from medfs.inference.picture_folder import PictureFolderRun, PictureLabeller
     from medfs.inference.segmenter import pick_device
     from medfs.io.picture_sets import find_pictures, read_label_slices
+    from medfs.text.encoders.base import weights_digest
 
     if wrong := [name for name, given in unwanted.items() if given]:
         raise UsageError(f"{', '.join(wrong)}: for scans; expected none of them with pictures")
@@ -84,7 +85,7 @@ def segment_pictures(
     size = size or _trained_size(checkpoint) or _PUBLISHED_SIZE
     prior = tell_organs(segmentor, names, text, text_encoder)
     network = supported_on_pictures(segmentor, supports, names, size)
-    told = {} if prior is None else {"texts": prior.provenance.texts_sha256}
+    told = {} if prior is None else {"texts": weights_digest({"": prior.embedding})}
     parameters = {"size": size, "labels": names, **told, **hashes}
     console.print(f"{len(cases)} pictures to segment, {', '.join(names)}, seen at {size} x {size} pixels")
     run = PictureFolderRun(PictureLabeller(network, size, pick_device(device)), output, names, parameters)

@@ -10,6 +10,11 @@ from medfs.networks.functional import mean_of_shots
 _HEADS = 8
 
 
+def _told(text_channels: int, channels: int) -> nn.Sequential:
+    """What brings a text to the channels of the features."""
+    return nn.Sequential(nn.Linear(text_channels, channels), nn.ReLU(), nn.Linear(channels, channels))
+
+
 class TextFeatureAttention(nn.Module):
     """Each place of an image attends to a text, and what it hears is added to it and normalised.
 
@@ -29,7 +34,7 @@ class TextFeatureAttention(nn.Module):
 
     def __init__(self, channels: int, text_channels: int) -> None:
         super().__init__()
-        self.text = nn.Sequential(nn.Linear(text_channels, channels), nn.ReLU(), nn.Linear(channels, channels))
+        self.text = _told(text_channels, channels)
         self.value, self.out = nn.Linear(channels, channels), nn.Linear(channels, channels)
         self.norm = nn.LayerNorm(channels)
 
@@ -57,7 +62,7 @@ class TextTokenAttention(nn.Module):
 
     def __init__(self, channels: int, text_channels: int) -> None:
         super().__init__()
-        self.text = nn.Sequential(nn.Linear(text_channels, channels), nn.ReLU(), nn.Linear(channels, channels))
+        self.text = _told(text_channels, channels)
         self.attention = nn.MultiheadAttention(channels, math.gcd(channels, _HEADS), batch_first=True)
         self.norm = nn.LayerNorm(channels)
 
@@ -83,7 +88,7 @@ class TextGuidedMean(nn.Module):
 
     def __init__(self, channels: int, text_channels: int) -> None:
         super().__init__()
-        self.text = nn.Sequential(nn.Linear(text_channels, channels), nn.ReLU(), nn.Linear(channels, channels))
+        self.text = _told(text_channels, channels)
         self.norm, self.key = nn.LayerNorm(channels), nn.Linear(channels, channels, bias=False)
 
     def forward(self, features: Tensor, weight: Tensor, text: Tensor) -> Tensor:
