@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import re
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -13,6 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
 from medfs.errors import InputError, MedfsError, root_cause
+
+_LOOKS, _BETWEEN_LOOKS_S = 50, 0.1
 
 
 class DescribedItems(Protocol):
@@ -70,8 +73,11 @@ class ReportingLoader:
     def explain(self, error: Exception) -> MedfsError | None:
         """The death of a worker with what it was reading, if that is why iterating ended in ``error``.
 
-        Torch names the dead process, or a batch that it had ready can no longer be fetched from it.
+        Torch names the dead process, or a batch that it had ready can no longer be fetched from it. Its socket closes a
+        moment before it is over, so a lost connection is given time to prove to be a death.
         """
+        if self.workers and isinstance(error, ConnectionError | EOFError):
+            error = self._after_a_death(error)
         found = re.match(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*)", str(error), re.DOTALL)
         how = found[2].splitlines()[0].strip(" .") if found else "died"
         named = {int(number) for number in found[1].split(",")} if found else set()
@@ -81,6 +87,17 @@ class ReportingLoader:
             return None
         files = ", ".join(self.dataset.describe(known[process]) for process in dead)
         return MedfsError(f"{files}: the worker that loaded it {how}; out of memory? take fewer workers or more memory")
+
+    def _after_a_death(self, error: Exception) -> Exception:
+        """The error to explain once a worker is over, or after a while without."""
+        try:
+            for _ in range(_LOOKS):
+                if not all(_lives(process) for process in self._reading[:, 0].tolist() if process > 0):
+                    break
+                time.sleep(_BETWEEN_LOOKS_S)
+        except RuntimeError as named:  # torch raises its own wherever the end of a child is noticed
+            return named
+        return error
 
 
 def _lives(process: int) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -101,6 +102,36 @@ def test_a_batch_that_its_dead_worker_had_ready_names_the_worker_s_file():
     loader._reading[1] = torch.tensor([os.getpid(), 7])
     said = str(loader.explain(ConnectionResetError(104, "Connection reset by peer")))
     assert said.startswith("scan_6.nii.gz: the worker that loaded it died; out of memory?")
+
+
+def test_a_worker_whose_connection_ends_before_it_does_is_waited_for():
+    loader = ReportingLoader(Items(), [[0]], workers=1)
+    process = os.fork()
+    if process == 0:
+        time.sleep(0.5)
+        os._exit(0)
+    reaper = threading.Thread(target=os.waitpid, args=(process, 0))
+    reaper.start()
+    loader._reading[0] = torch.tensor([process, 6])
+    said = str(loader.explain(EOFError()))
+    reaper.join()
+    assert said.startswith("scan_6.nii.gz: the worker that loaded it died; out of memory?")
+
+
+def test_the_end_of_a_worker_that_torch_reports_while_it_is_waited_for_names_it():
+    loader = ReportingLoader(Items(), [[0]], workers=2)
+    loader._reading[:] = torch.tensor([[os.getpid(), 6], [os.getppid(), 7]])
+
+    def report(*_):
+        raise RuntimeError(f"DataLoader worker (pid {os.getpid()}) is killed by signal: Killed. ")
+
+    before = signal.signal(signal.SIGALRM, report)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        said = str(loader.explain(ConnectionResetError(104, "Connection reset by peer")))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert said.startswith("scan_6.nii.gz: the worker that loaded it is killed by signal: Killed; out of memory?")
 
 
 def test_another_error_is_not_taken_for_a_death():
