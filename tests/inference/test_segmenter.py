@@ -1,21 +1,17 @@
 """A trained run as a function from a volume to labels, and what is said when it is none."""
 
-import itertools
 import json
 import shutil
 
-import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage
 from tiny_run import NAMES, make_run
-from torch import nn
 
 from medfs.errors import InputError, MedfsError, UsageError
 from medfs.inference import Segmenter
 from medfs.inference.segmenter import Restricted, pick_device
-from medfs.io import Volume, read_image
+from medfs.io import Volume
 from medfs.phantom import phantom_case
 from medfs.text import TextPrior
 from medfs.text.provenance import Provenance
@@ -30,21 +26,6 @@ def run(tmp_path_factory):
 def torso():
     case = phantom_case(0, spacing_mm=12.0)
     return Volume.from_array(case.image.astype(np.float32), case.affine)
-
-
-class Bands(nn.Module):
-    """A fixed network: bands of the mean of a voxel and its neighbours to the right, in front and above."""
-
-    def __init__(self):
-        super().__init__()
-        kernel = torch.zeros(1, 1, 3, 3, 3)
-        kernel[0, 0, 1, 1, 1], kernel[0, 0, 2, 1, 1], kernel[0, 0, 1, 2, 1], kernel[0, 0, 1, 1, 2] = 0.4, 0.3, 0.2, 0.1
-        self.register_buffer("kernel", kernel)
-        self.register_buffer("levels", torch.linspace(0.1, 0.9, len(NAMES)).view(1, -1, 1, 1, 1))
-
-    def forward(self, image):
-        mean = nn.functional.conv3d(nn.functional.pad(image, (1,) * 6, mode="replicate"), self.kernel)
-        return -((mean - self.levels) ** 2)
 
 
 def test_labels_lie_on_the_grid_of_the_volume_and_use_the_classes_of_the_run(run, torso):
@@ -80,57 +61,6 @@ def test_one_window_is_the_network_on_the_scaled_working_grid(run):
     with torch.inference_mode():
         expected = segmenter.network(scaled[None, None])[0].argmax(0).numpy()
     assert (labels != expected).mean() < 0.002
-
-
-ORIENTATIONS = [
-    "".join(codes) for axes in itertools.permutations(("LR", "PA", "IS")) for codes in itertools.product(*axes)
-]
-
-
-def turned(volume, codes):
-    """The same scan in another axis order, and the way its labels come back."""
-    to = nib.orientations.axcodes2ornt(tuple(codes))
-    turn = nib.orientations.ornt_transform(nib.io_orientation(volume.affine), to)
-    affine = volume.affine @ nib.orientations.inv_ornt_aff(turn, volume.array.shape)
-    array = np.ascontiguousarray(nib.apply_orientation(volume.array, turn))
-    back = nib.orientations.ornt_transform(to, nib.io_orientation(volume.affine))
-    return Volume.from_array(array, affine), lambda labels: nib.apply_orientation(labels, back)
-
-
-@pytest.fixture(scope="module")
-def analytic(run):
-    segmenter = Segmenter(run, device="cpu")
-    segmenter.network = Bands()
-    return segmenter
-
-
-@pytest.mark.parametrize("oblique", [False, True])
-def test_all_48_axis_orders_give_the_same_labels(analytic, oblique):
-    array = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(13, 11, 9)), 1.5)
-    array = (array / np.abs(array).max() * 200 + 75).astype(np.float32)
-    affine = np.diag([14.0, 12.0, 17.0, 1.0])
-    if oblique:
-        affine[:3, :3] = nib.eulerangles.euler2mat(0.1, 0.15, -0.2) @ affine[:3, :3]
-    affine[:3, 3] = (-80, -60, 20)
-    volume = Volume.from_array(array, affine)
-    expected = analytic(volume)
-    assert len(np.unique(expected)) == len(NAMES)
-    assert len(ORIENTATIONS) == 48
-    for codes in ORIENTATIONS:
-        other, back = turned(volume, codes)
-        assert (back(analytic(other)) != expected).mean() < 0.002, codes
-
-
-def test_eleven_real_axis_orders_give_one_segmentation(analytic, real_data):
-    results = []
-    for path in sorted((real_data / "awkward_files" / "orientations").iterdir()):
-        volume = read_image(path)
-        scaled = Volume.from_array(volume.array * (400 / volume.array.max()) - 125, volume.affine)
-        results.append(nib.apply_orientation(analytic(scaled), nib.io_orientation(volume.affine)))
-    assert len(results) == 11
-    assert len(np.unique(results[0])) > 2
-    for other in results[1:]:
-        assert (other != results[0]).mean() < 0.002
 
 
 @pytest.mark.parametrize("shape", [(20, 18, 1), (1, 18, 14), (2, 2, 2), (1, 1, 1)])

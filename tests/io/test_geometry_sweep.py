@@ -6,18 +6,13 @@ import nibabel as nib
 import nifti_bytes as nb
 import numpy as np
 import pytest
+from geometries import FORM_CODES, each_turn
 
 from medfs.io import read_image, read_labels, write_labels
 
 SHAPE = (4, 3, 2)
 ORDERS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
 SPACING_MM = (0.8, 0.9, 2.5)
-CODES = {"qform": (2, 0), "sform": (0, 3), "both": (1, 4), "differing": (4, 1), "equal_codes": (1, 1)}
-# Rotations by a tenth of a degree up to some half a turn, seeded.
-OBLIQUES = [
-    np.zeros(3),
-    *np.random.default_rng(0).uniform(-np.pi / 2, np.pi / 2, (10, 3)) * np.linspace(0.002, 1, 10)[:, None],
-]
 
 
 def fields(order, angles, forms):
@@ -32,7 +27,7 @@ def fields(order, angles, forms):
     other = nib.eulerangles.euler2mat(0.1, 0, 0) @ rotation if forms == "differing" else rotation
     offset = [-10.5, 20.25, 30.125]
     shift = 7.0 if forms == "differing" else 0.0
-    qform_code, sform_code = CODES[forms]
+    qform_code, sform_code = FORM_CODES[forms]
     return {
         "pixdim": [qfac, *SPACING_MM, 0, 0, 0, 0],
         "quatern": (quaternion[1:] * np.sign(quaternion[0] or 1)).tolist(),
@@ -44,10 +39,8 @@ def fields(order, angles, forms):
     }
 
 
-@pytest.mark.parametrize("forms", CODES)
-@pytest.mark.parametrize(
-    "angles", [pytest.param(a, marks=pytest.mark.slow if n else (), id=f"turn_{n}") for n, a in enumerate(OBLIQUES)]
-)
+@pytest.mark.parametrize("forms", FORM_CODES)
+@each_turn
 def test_geometry_bytes_are_those_of_the_image(tmp_path, angles, forms):
     assert len(ORDERS) == 48
     labels = np.arange(24, dtype=np.uint8).reshape(SHAPE)
