@@ -1,13 +1,17 @@
 """What ``medfs fewshot`` does where its queries are pictures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from medfs.cli.progress import case_reporter
+from medfs.cli.progress import case_reporter, in_part
+from medfs.cli.scans import hashes
+from medfs.cli.supervision import supervise
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from medfs.io import Case
 
 _PUBLISHED_SIZE = 400
 _UNTRAINED = (
@@ -29,7 +33,7 @@ def are_pictures(query: Sequence[str]) -> bool:
 
 
 def segment_pictures(
-    supports: Sequence[tuple[Path, Path]],
+    supports: Sequence["Case"],
     query: Sequence[str],
     output: Path,
     *,
@@ -38,9 +42,9 @@ def segment_pictures(
     text_encoder: str | None,
     size: int | None,
     device: str,
-    hashes: Mapping[str, Any],
-    unwanted: Mapping[str, bool],
     checkpoint: Path | None,
+    part: tuple[int, int],
+    timeout_min: float | None,
     console: "Console",
 ) -> int:
     """Write a mask and an overlay for each picture; see :class:`medfs.inference.picture_folder.PictureFolderRun`.
@@ -54,42 +58,44 @@ def segment_pictures(
         text_encoder: as for scans.
         size: rows and columns for the network; None for those of its training, if the checkpoint lies in its run.
         device: as for scans.
-        hashes: of supports and network.
-        unwanted: options that say nothing about pictures, and whether they are given.
         checkpoint: file of the network; None for one that has learned nothing.
+        part: as for scans.
+        timeout_min: as for scans.
         console: for messages.
 
     Raises:
-        UsageError: an option says nothing about pictures, or supports do not fit.
+        UsageError: supports do not fit.
         InputError: a support is damaged.
     """
+    from medfs.io.picture_sets import find_pictures, read_label_slices
+
+    cases = find_pictures(query)
+    since = supervise(output, timeout_min)
+
     from medfs.engines.picture_runs import supported_on_pictures, untrained_on_pictures
-    from medfs.errors import UsageError
     from medfs.fewshot import load_segmentor
     from medfs.inference.organ_texts import tell_organs
     from medfs.inference.picture_folder import PictureFolderRun, PictureLabeller
     from medfs.inference.segmenter import pick_device
-    from medfs.io.picture_sets import find_pictures, read_label_slices
     from medfs.text.encoders.base import weights_digest
 
-    if wrong := [name for name, given in unwanted.items() if given]:
-        raise UsageError(f"{', '.join(wrong)}: for scans; expected none of them with pictures")
-    cases = find_pictures(query)
+    pairs = [(case.image, case.label) for case in supports if case.label]
     names = [name.strip() for name in labels.split(",") if name.strip()]
     if not names:
-        shown = sorted({int(value) for _, mask in supports for value in set(read_label_slices(mask).flat)} - {0})
+        shown = sorted({int(value) for _, mask in pairs for value in set(read_label_slices(mask).flat)} - {0})
         names = [f"class_{number}" for number in range(1, (shown[-1] if len(shown) > 1 else len(shown)) + 1)]
     if checkpoint is None:
         console.print(_UNTRAINED, markup=False)
     segmentor = untrained_on_pictures() if checkpoint is None else load_segmentor(checkpoint)
     size = size or _trained_size(checkpoint) or _PUBLISHED_SIZE
     prior = tell_organs(segmentor, names, text, text_encoder)
-    network = supported_on_pictures(segmentor, supports, names, size)
+    network = supported_on_pictures(segmentor, pairs, names, size)
     told = {} if prior is None else {"texts": weights_digest({"": prior.embedding})}
-    parameters = {"size": size, "labels": names, **told, **hashes}
+    parameters = {"size": size, "labels": names, **told, **hashes(supports, checkpoint, "ifa")}
     console.print(f"{len(cases)} pictures to segment, {', '.join(names)}, seen at {size} x {size} pixels")
-    run = PictureFolderRun(PictureLabeller(network, size, pick_device(device)), output, names, parameters)
-    return int(run.run(cases, case_reporter(len(cases), console)))
+    labeller = PictureLabeller(network, size, pick_device(device))
+    run = PictureFolderRun(labeller, output, names, parameters, part=part, since=since)
+    return int(run.run(cases, case_reporter(in_part(len(cases), part), console)))
 
 
 def _trained_size(checkpoint: Path | None) -> int | None:

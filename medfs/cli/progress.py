@@ -44,6 +44,12 @@ def parse_part(text: str) -> tuple[int, int]:
     return int(number), int(parts)
 
 
+def in_part(total: int, part: tuple[int, int]) -> int:
+    """How many of ``total`` cases are in a part."""
+    number, parts = part
+    return len(range(number - 1, total, parts))
+
+
 def _say(console: "Console", line: str) -> None:
     """Print a line; whoever read them may be gone (``| head``), and the work goes on."""
     try:

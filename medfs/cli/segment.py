@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from medfs.cli.progress import case_reporter, parse_part, print_memory
+from medfs.cli.progress import case_reporter, in_part, parse_part, print_memory
 from medfs.cli.supervision import supervise
 
 
@@ -96,4 +96,4 @@ def segment(
         part=which,
         since=since,
     )
-    return int(run.run(cases, case_reporter(len(cases), console)))
+    return int(run.run(cases, case_reporter(in_part(len(cases), which), console)))

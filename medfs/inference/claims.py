@@ -114,8 +114,8 @@ class Claims:
             if time.time() - state[1] / 1e9 > self.stale_s:
                 return True
             raise UsageError(
-                f"{self.folder}: process {owner.get('pid')} on {owner.get('host')} writes here with other settings or "
-                "another network; choose another folder, or wait until it ends"
+                f"{self.folder}: process {owner.get('pid')} on {owner.get('host')} writes here with other settings, "
+                "files or another network; choose another folder, or wait until it ends"
             )
         return False
 

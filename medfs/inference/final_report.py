@@ -12,7 +12,10 @@ from medfs.inference.sharing import SharedCases
 from medfs.io import atomic, atomic_path
 
 FINAL_REPORTS = ("report.json", "report.csv")
-_OF_A_CASE = ("status", "input", "input_sha256", "outputs", "warnings", "error", "rung", "agreement_percent")
+_OF_A_CASE = (
+    *("status", "input", "input_sha256", "outputs", "warnings", "error", "rung", "agreement_percent"),
+    *("supervoxels", "sizes", "mask_fraction"),
+)
 
 
 def remove_final_report(folder: Path) -> None:
@@ -58,7 +61,7 @@ def write_final_report(
 
 
 def _row(case: str, path: Path, shared: SharedCases) -> dict[str, Any]:
-    record = shared.settled(case)
+    record = shared.outcome(case)
     if record is None:
         return {"case": case, "status": "queued", "input": str(path)}
     kept = {key: record[key] for key in _OF_A_CASE if record.get(key)}

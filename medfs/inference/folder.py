@@ -1,34 +1,21 @@
 """A folder in, a folder out: one case at a time, one bad case never stops the others."""
 
-import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from medfs.anatomy import LabelSet
-from medfs.errors import ExitCode, MedfsError
 from medfs.export import statistics_rows, write_color_table, write_preview, write_seg_nrrd, write_table
 from medfs.inference.agreement import LOW_PERCENT, mean_agreement
-from medfs.inference.final_report import remove_final_report, write_final_report
+from medfs.inference.case_run import CaseRun
 from medfs.inference.page import write_run_page
-from medfs.inference.records import (
-    CaseRecord,
-    append_record,
-    exit_code,
-    failure,
-    is_done,
-    output_hashes,
-    seconds_since,
-)
-from medfs.inference.sharing import SharedCases
-from medfs.io import Volume, atomic, file_sha256, make_folder, read_image, read_labels, write_image, write_labels
-
-_STALE_TEMPORARY_S = 600.0
+from medfs.inference.records import CaseRecord, failure, output_hashes, seconds_since
+from medfs.io import Volume, atomic, file_sha256, read_image, read_labels, write_image, write_labels
 
 
 class Segments(Protocol):
@@ -58,7 +45,7 @@ class SegmentedRecord(CaseRecord):
 
 
 @dataclass(frozen=True, slots=True)
-class FolderRun:
+class FolderRun(CaseRun[SegmentedRecord]):
     """What to write for each case of a folder.
 
     Attributes:
@@ -72,13 +59,11 @@ class FolderRun:
         agreement: from volume to labels and agreement in percent, used in the place of ``segment``; the agreement is
             written as ``<case>_agreement.nii.gz``, its mean over each organ stands in report, statistics and page.
         sought: label values that are looked for; one that is not found is reported.
-        parameters: all that the results depend on besides the scan. A case whose record has the same, and whose scan
-            and files have the recorded hashes, is skipped, so that a killed run goes on. Without any none is skipped.
+        parameters: see :class:`CaseRun`, as for ``part`` and ``since``.
         rung: asked after each case how memory was saved.
-        part: which part of the cases to do, and of how many parts, for a job of a cluster: (2, 3) does every third one
-            from the second on. The reports are about all.
-        since: see :class:`medfs.inference.records.RecordLog`.
     """
+
+    record_type: ClassVar = SegmentedRecord
 
     segment: Segments
     output: Path
@@ -94,64 +79,6 @@ class FolderRun:
     part: tuple[int, int] = (1, 1)
     since: int | None = None
 
-    def run(
-        self, cases: Mapping[str, Path], on_case: Callable[[SegmentedRecord], None] = lambda record: None
-    ) -> ExitCode:
-        """Segment every case, append its states to ``report.jsonl``, write the final reports and say how it went.
-
-        Several processes may do so in one folder at the same time: each case is done by one of them, and every one ends
-        when all cases are settled. ``report.json`` and ``report.csv`` are there only once a run has come to its end.
-
-        Args:
-            cases: file by case name.
-            on_case: called after each case.
-
-        Returns:
-            How it went with the cases of this part.
-
-        Raises:
-            StorageError: the output folder cannot be written; other troubles fail their case alone.
-            UsageError: a run with other parameters is at work in the folder.
-        """
-        make_folder(self.output)
-        atomic.remove_stale_temporaries(self.output, _STALE_TEMPORARY_S)
-        remove_final_report(self.output)
-        shared = SharedCases(
-            self.output,
-            self.parameters,
-            lambda case, record: bool(self.parameters) and self._is_done(case, cases[case], record),
-            since=self.since,
-        )
-        records: dict[str, SegmentedRecord] = {}
-        number, parts = self.part
-        try:
-            for case, known in shared.each(list(cases)[number - 1 :: parts]):
-                record = self._claimed(case, cases[case], shared) if known is None else self._known(cases[case], known)
-                if record is not None:
-                    records[case] = record
-                    on_case(record)
-        finally:
-            shared.claims.close()
-        shown = self._all_records(cases, records, shared)
-        self._write_tables(shown)
-        write_final_report(self.output, cases, self.parameters, shared)
-        return exit_code(records.values())
-
-    def _claimed(self, case: str, path: Path, shared: SharedCases) -> SegmentedRecord | None:
-        """Do a case; None if another process took it over meanwhile."""
-        shared.begin(case, path)
-        try:
-            record = self._case(case, path, lambda: shared.claims.holds(case))
-        except BaseException:  # a signal, a full disk
-            with contextlib.suppress(MedfsError):
-                shared.drop(case, path)
-            raise
-        if record is not None:
-            atomic.reached("before_record")
-            append_record(self.output, asdict(record))
-            atomic.reached("after_record")
-        return record
-
     def _files(self, case: str) -> list[str]:
         """The names of a case's files in the order of writing: the label map says that all of them are there."""
         wanted = {
@@ -162,15 +89,6 @@ class FolderRun:
             f"{case}_seg.nii.gz": True,
         }
         return [name for name, is_wanted in wanted.items() if is_wanted]
-
-    def _is_done(self, case: str, path: Path, record: Mapping[str, Any]) -> bool:
-        return is_done(self.output, record, path, parameters=self.parameters, names=self._files(case))
-
-    def _known(self, path: Path, record: Mapping[str, Any]) -> SegmentedRecord:
-        """What the report says of a case that is settled."""
-        kept = {entry.name: record[entry.name] for entry in fields(SegmentedRecord) if entry.name in record}
-        skipped = {"seconds": 0.0} if record["status"] == "skipped" else {}
-        return SegmentedRecord(**kept | {"input": str(path)} | skipped)
 
     def _case(self, case: str, path: Path, is_ours: Callable[[], bool]) -> SegmentedRecord | None:
         start = time.monotonic()
@@ -195,18 +113,7 @@ class FolderRun:
         except Exception as error:  # whatever it is, the other cases go on
             return record("failed", seconds=seconds_since(start), error=failure(path, error))
 
-    def _all_records(
-        self, cases: Mapping[str, Path], own: Mapping[str, SegmentedRecord], shared: SharedCases
-    ) -> list[SegmentedRecord]:
-        """The records of all settled cases in their order, those of other parts included."""
-        records = []
-        for case, path in cases.items():
-            known = own.get(case) or shared.settled(case)
-            if known is not None:
-                records.append(known if isinstance(known, SegmentedRecord) else self._known(path, known))
-        return records
-
-    def _write_tables(self, records: Sequence[SegmentedRecord]) -> None:
+    def _finish(self, records: Sequence[SegmentedRecord]) -> None:
         """Statistics and page, from the files that are there."""
         if not (self.statistics or self.page):
             return

@@ -2,29 +2,21 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medfs.errors import ExitCode
 from medfs.export.overlay import write_overlay
 from medfs.fewshot import SupportedSegmentor
+from medfs.inference.case_run import CaseRun
 from medfs.inference.folder import SegmentedRecord
-from medfs.inference.records import (
-    append_record,
-    exit_code,
-    failure,
-    is_done,
-    output_hashes,
-    read_records,
-    seconds_since,
-)
-from medfs.io import file_sha256, make_folder
+from medfs.inference.records import failure, output_hashes, seconds_since
+from medfs.io import file_sha256
 from medfs.io.picture_sets import read_pictures
 from medfs.transforms.pictures import labels_of_scores, normalised, stretched, write_picture_labels
 
@@ -49,56 +41,37 @@ class PictureLabeller:
 
 
 @dataclass(frozen=True, slots=True)
-class PictureFolderRun:
+class PictureFolderRun(CaseRun[SegmentedRecord]):
     """What to write for each picture of a folder: ``<case>_overlay.png``, and ``<case>_seg.png`` with label values.
 
     Attributes:
         segment: from pictures (1, rows, columns, 3) to labels (1, rows, columns).
         output: folder of the results, made if missing.
         classes: names of the label values from 1 on; one that is not found is reported.
-        parameters: all that the results depend on besides the picture. A picture whose record has the same, and whose
-            file and results have the recorded hashes, is skipped, so that a killed run goes on.
+        parameters: see :class:`CaseRun`, as for ``part`` and ``since``.
     """
+
+    record_type: ClassVar = SegmentedRecord
 
     segment: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
     output: Path
     classes: Sequence[str]
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    part: tuple[int, int] = (1, 1)
+    since: int | None = None
 
-    def run(
-        self, cases: Mapping[str, Path], on_case: Callable[[SegmentedRecord], None] = lambda record: None
-    ) -> ExitCode:
-        """Segment every picture, append a line each to ``report.jsonl`` and say how it went.
+    def _files(self, case: str) -> list[str]:
+        """The names of a picture's files in the order of writing."""
+        return [f"{case}_overlay.png", f"{case}_seg.png"]
 
-        Args:
-            cases: file by case name.
-            on_case: called after each case.
-
-        Raises:
-            StorageError: the output folder cannot be written; other troubles fail their picture alone.
-        """
-        make_folder(self.output)
-        known, records = read_records(self.output), []
-        for case, path in cases.items():
-            record = self._skipped(case, path, known.get(case, {}))
-            if record is None:
-                record = self._case(case, path)
-                append_record(self.output, asdict(record))
-            records.append(record)
-            on_case(record)
-        return exit_code(records)
-
-    def _skipped(self, case: str, path: Path, known: Mapping[str, Any]) -> SegmentedRecord | None:
-        if not is_done(self.output, known, path, parameters=self.parameters, names=_files(case)):
-            return None
-        return SegmentedRecord(case, "skipped", str(path), 0.0, outputs=known["outputs"], parameters=self.parameters)
-
-    def _case(self, case: str, path: Path) -> SegmentedRecord:
+    def _case(self, case: str, path: Path, is_ours: Callable[[], bool]) -> SegmentedRecord | None:
         start = time.monotonic()
         record = partial(SegmentedRecord, case, input=str(path), parameters=self.parameters)
         try:
             pictures = read_pictures([path])
             labels = self.segment(pictures)
+            if not is_ours():
+                return None
             write_overlay(self.output / f"{case}_overlay.png", pictures[0], labels[0])
             write_picture_labels(path, labels, self.output)
         except Exception as error:  # whatever it is, the other pictures go on
@@ -107,12 +80,7 @@ class PictureFolderRun:
         return record(
             "done",
             seconds=seconds_since(start),
-            outputs=output_hashes(self.output, _files(case)),
+            outputs=output_hashes(self.output, self._files(case)),
             warnings=(f"not found: {', '.join(missing)}",) if missing else (),
             input_sha256=file_sha256(path),
         )
-
-
-def _files(case: str) -> list[str]:
-    """The names of a picture's files in the order of writing."""
-    return [f"{case}_overlay.png", f"{case}_seg.png"]

@@ -23,6 +23,7 @@ class SharedCases:
     Args:
         folder: of the results; it exists.
         parameters: all that the results depend on besides the scans.
+        files: what is written for a case, as names; calls that want other files do not share the work.
         proven: whether the record of an earlier run proves a case done.
         since: see :class:`~medfs.inference.records.RecordLog`.
         claims: those of this process; None for the usual ones.
@@ -32,13 +33,14 @@ class SharedCases:
         self,
         folder: Path,
         parameters: Mapping[str, Any],
+        files: Sequence[str],
         proven: Callable[[str, Mapping[str, Any]], bool],
         *,
         since: int | None = None,
         claims: Claims | None = None,
     ) -> None:
         self.folder, self.parameters, self.proven = folder, parameters, proven
-        run = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:16]
+        run = hashlib.sha256(json.dumps([parameters, *files], sort_keys=True).encode()).hexdigest()[:16]
         self.log, self.claims = RecordLog(folder, since), claims or Claims(folder, run)
         self._proofs: dict[str, bool] = {}
 
@@ -83,6 +85,12 @@ class SharedCases:
         if case not in self._proofs:
             self._proofs[case] = self.proven(case, earlier)
         return {**earlier, "status": "skipped"} if self._proofs[case] else None
+
+    def outcome(self, case: str) -> Mapping[str, Any] | None:
+        """What the report says came of a case; one that failed in an earlier run may belong to another part."""
+        earlier = self.log.earlier.get(case, {})
+        failed = earlier.get("status") == "failed" and earlier.get("parameters") == self.parameters
+        return self.settled(case) or (earlier if failed else None)
 
     def begin(self, case: str, path: Path) -> None:
         """Write that a case is being worked on, and by whom."""

@@ -3,33 +3,22 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 import medfs
 from medfs.body_mask import body_mask, published_body_mask
-from medfs.errors import ExitCode, InputError, MedfsError, UsageError
+from medfs.errors import InputError, MedfsError, UsageError
 from medfs.export import write_supervoxel_preview
-from medfs.inference.records import (
-    CaseRecord,
-    append_record,
-    exit_code,
-    failure,
-    is_done,
-    output_hashes,
-    read_records,
-    replace_records,
-    seconds_since,
-)
-from medfs.io import Volume, file_sha256, make_folder, read_image, write_labels
-from medfs.io.atomic import remove_stale_temporaries
+from medfs.inference.case_run import CaseRun
+from medfs.inference.records import CaseRecord, failure, output_hashes, seconds_since
+from medfs.io import Volume, file_sha256, read_image, write_labels
 from medfs.io.header import HEADER_BYTES, parse_header
 from medfs.io.names import shown
 from medfs.io.stream import file_head
@@ -62,7 +51,7 @@ class SupervoxelRecord(CaseRecord):
 
 
 @dataclass(frozen=True, slots=True)
-class SupervoxelRun:
+class SupervoxelRun(CaseRun[SupervoxelRecord]):
     """How to cut each scan of a folder into supervoxels, and where to write them.
 
     Attributes:
@@ -73,10 +62,13 @@ class SupervoxelRun:
         mask: ``body``, ``published`` (functions of :mod:`medfs.body_mask`) or ``none``; applied before the graph.
         preview: also write ``<case>_preview.png``.
         workers: cases at a time, as threads; the results do not depend on it.
+        part: see :class:`CaseRun`, as for ``since``.
 
     Raises:
         UsageError: a parameter cannot be used.
     """
+
+    record_type: ClassVar = SupervoxelRecord
 
     output: Path
     min_size: int = 5000
@@ -85,6 +77,8 @@ class SupervoxelRun:
     mask: str = "body"
     preview: bool = False
     workers: int = 1
+    part: tuple[int, int] = (1, 1)
+    since: int | None = None
 
     def __post_init__(self) -> None:
         """Check what no scan is needed for."""
@@ -102,62 +96,25 @@ class SupervoxelRun:
         """All that the result depends on besides the scan."""
         return {**self.settings, "medfs": medfs.__version__}
 
-    def run(
-        self, cases: Mapping[str, Path], on_case: Callable[[SupervoxelRecord], None] = lambda record: None
-    ) -> ExitCode:
-        """Write ``<case>.nii.gz`` for every case and one line each to ``report.jsonl``, and say how it went.
-
-        A case is skipped when the report and the hashes of its scan, its parameters and its files prove it done. A
-        killed run is continued by calling it again.
-
-        Args:
-            cases: file by case name.
-            on_case: called after each case, in this thread, in the order in which they end.
-
-        Raises:
-            UsageError: the output folder is one of the scans' folders.
-            StorageError: the output folder cannot be written; other troubles fail their case alone.
-        """
+    def _check(self, cases: Mapping[str, Path]) -> None:
         if any(path.parent.resolve() == self.output.resolve() for path in cases.values()):
             raise UsageError(
                 f"{self.output}: holds the scans; choose another folder, results are named like their scan"
             )
-        make_folder(self.output)
-        remove_stale_temporaries(self.output)
-        known = read_records(self.output)
-        proof = partial(is_done, self.output, parameters=self.parameters)
-        skipped = [c for c, path in cases.items() if proof(known.get(c, {}), path, names=self._files(c))]
-        left = {case: path for case, path in cases.items() if case not in skipped}
-        if known:
-            replace_records(self.output, (record for case, record in known.items() if case not in left))
-        records = [SupervoxelRecord(case, "skipped", str(cases[case]), 0.0) for case in skipped]
-        for record in records:
-            on_case(record)
-        for record in self._records(left):
-            append_record(self.output, asdict(record))
-            records.append(record)
-            on_case(record)
-        return exit_code(records)
-
-    def _records(self, cases: Mapping[str, Path]) -> Iterable[SupervoxelRecord]:
-        with ThreadPoolExecutor(self.workers) as pool:
-            try:
-                for future in as_completed([pool.submit(self._case, case, path) for case, path in cases.items()]):
-                    yield future.result()
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
 
     def _files(self, case: str) -> list[str]:
         """The names that a case's results get, in the order in which they are written."""
         return [f"{case}_preview.png"] * self.preview + [f"{case}.nii.gz"]
 
-    def _case(self, case: str, path: Path) -> SupervoxelRecord:
+    def _case(self, case: str, path: Path, is_ours: Callable[[], bool]) -> SupervoxelRecord | None:
         start = time.monotonic()
         record = partial(SupervoxelRecord, case, input=str(path), parameters=self.parameters)
         try:
             volume = read_image(path)
             labels = supervoxels(volume, **self.settings)
             sizes = np.bincount(labels.ravel(order="K"))[1:]
+            if not is_ours():
+                return None
             if self.preview:
                 with _drawing:
                     write_supervoxel_preview(self.output / f"{case}_preview.png", volume, labels)

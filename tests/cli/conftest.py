@@ -21,7 +21,7 @@ def medfs(capsys, monkeypatch):
 
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setenv("COLUMNS", "100")
-    for command in ("segment", "fewshot"):  # a child process would print elsewhere
+    for command in ("segment", "scans", "pictures", "supervoxels"):  # a child process would print elsewhere
         monkeypatch.setattr(f"medfs.cli.{command}.supervise", lambda output, timeout_min: None)
 
     def run(*arguments) -> Outcome:

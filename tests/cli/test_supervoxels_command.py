@@ -28,7 +28,7 @@ def test_every_case_is_one_line_and_a_second_call_skips_them(medfs, scans, tmp_p
     assert first == "2 cases, 2 at a time; up to about 0.12 GB of memory"
     assert {line.split("] ")[1].split(",")[0] for line in lines} == {"a: done", "b: done"}
     assert all(" supervoxels in " in line and line.endswith(" s") for line in lines)
-    names = ["a.nii.gz", "a_preview.png", "b.nii.gz", "b_preview.png", "report.jsonl"]
+    names = ["a.nii.gz", "a_preview.png", "b.nii.gz", "b_preview.png", "report.csv", "report.json", "report.jsonl"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     assert medfs(*call).err.splitlines()[1:] == ["[1/2] a: skipped, as before", "[2/2] b: skipped, as before"]
 
@@ -42,6 +42,13 @@ def test_parameters_arrive(medfs, scans, tmp_path):
     assert labels["few"].max() < labels["many"].max()
     assert labels["all"].min() == 1
     assert labels["few"].min() == 0
+
+
+def test_one_part_of_the_cases_is_done(medfs, scans, tmp_path):
+    code, _, err = medfs("supervoxels", scans, "-o", tmp_path / "out", "--min-size", 60, "--part", "2/2")
+    assert code == ExitCode.OK
+    assert err.splitlines()[1].startswith("[1/1] b: done")
+    assert not (tmp_path / "out" / "a.nii.gz").exists()
 
 
 def test_failures_are_one_line_each_and_decide_the_exit_code(medfs, scans, tmp_path):
@@ -60,6 +67,8 @@ def test_failures_are_one_line_each_and_decide_the_exit_code(medfs, scans, tmp_p
         (["--scale", "nan"], "scale nan"),
         (["--min-size", "-3"], "min_size -3"),
         (["--workers", "0"], "workers 0"),
+        (["--part", "3/2"], "--part 3/2"),
+        (["--workers", "2", "--timeout-min", "1"], "--timeout-min"),
     ],
 )
 def test_wrong_calls_are_one_line(medfs, scans, tmp_path, arguments, said):
@@ -90,5 +99,6 @@ except SystemExit as end:
 @pytest.mark.subprocess
 def test_a_run_needs_neither_torch_nor_monai(scans, tmp_path):
     call = [sys.executable, "-c", HEAVY, scans, tmp_path / "out"]
-    assert subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip() == "0"
-    assert len(list((tmp_path / "out").iterdir())) == 5
+    said = subprocess.run(call, capture_output=True, text=True, check=True).stdout
+    assert said.split() == ["0", "0"]  # the process that works and the one that watches it
+    assert len(list((tmp_path / "out").iterdir())) == 7

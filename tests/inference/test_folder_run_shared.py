@@ -140,16 +140,17 @@ def test_a_claim_is_not_written_through_a_link(tmp_path):
     assert (tmp_path / "precious").read_text() == "kept"
 
 
-def test_a_run_with_other_settings_does_not_join_in(scans, tmp_path):
+@pytest.mark.parametrize("other", [{"parameters": PARAMETERS | {"size": 7}}, {"slicer": True}])
+def test_a_run_with_other_settings_does_not_join_in(scans, tmp_path, other):
     calls = tmp_path / "calls"
     child = forked(lambda: segment_folder(scans, tmp_path / "out", segment=Threshold(calls, pause_s=60)))
     while not calls.exists():
         time.sleep(0.01)
     with pytest.raises(UsageError, match="with other settings"):
-        segment_folder(scans, tmp_path / "out", parameters=PARAMETERS | {"size": 7})
+        segment_folder(scans, tmp_path / "out", **other)
     os.kill(child, signal.SIGKILL)
     ended(child)
-    assert segment_folder(scans, tmp_path / "out", parameters=PARAMETERS | {"size": 7}) is ExitCode.OK
+    assert segment_folder(scans, tmp_path / "out", **other) is ExitCode.OK
 
 
 def test_parts_of_a_cluster_make_up_the_whole(scans, clean, tmp_path):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from medfs.errors import ExitCode, InputError, StorageError, UsageError
+from medfs.inference.records import read_records
 from medfs.inference.supervoxels import SupervoxelRun, expected_bytes, slice_axis, supervoxels
 from medfs.io import Volume, find_images, read_image, read_labels, write_image
 from medfs.phantom import phantom_case
@@ -39,7 +40,9 @@ def scans(tmp_path):
 
 
 def report(output):
-    return [json.loads(line) for line in (output / "report.jsonl").read_text().splitlines()]
+    """The records of what was done or failed, in the order of writing."""
+    lines = [json.loads(line) for line in (output / "report.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["status"] in ("done", "failed")]
 
 
 def statuses(run, scans):
@@ -111,7 +114,8 @@ def test_slices_are_found_by_spacing_and_place_in_the_patient(spacing, codes, ax
 def test_every_case_is_written_on_the_grid_of_its_scan_and_reported(scans, tmp_path):
     output = tmp_path / "deep" / "out"
     assert statuses(SupervoxelRun(output, **SMALL), scans) == (ExitCode.OK, dict.fromkeys("abc", "done"))
-    assert sorted(path.name for path in output.iterdir()) == ["a.nii.gz", "b.nii.gz", "c.nii.gz", "report.jsonl"]
+    labels, reports = ["a.nii.gz", "b.nii.gz", "c.nii.gz"], ["report.csv", "report.json", "report.jsonl"]
+    assert sorted(path.name for path in output.iterdir()) == labels + reports
     for line in report(output):
         source, result = nib.load(line["input"]).header, nib.load(output / f"{line['case']}.nii.gz").header
         for field in ("dim", "pixdim", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z", "quatern_b"):
@@ -147,7 +151,7 @@ def test_what_is_proven_done_is_skipped_and_nothing_else(scans, tmp_path):
     assert statuses(replace(run, preview=True), scans)[1] == dict.fromkeys("abc", "done")
     assert statuses(run, scans)[1] == dict.fromkeys("abc", "skipped")
     assert statuses(replace(run, mask="none"), scans)[1] == dict.fromkeys("abc", "done")
-    assert sorted(line["case"] for line in report(tmp_path / "out")) == ["a", "b", "c"]
+    assert sorted(read_records(tmp_path / "out")) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("rest", [b'{"case": "a", "stat', b"[]\n", b'{"case": "a", "status": "done", "outputs": 3}\n'])
@@ -155,15 +159,16 @@ def test_a_damaged_line_of_the_report_costs_its_case_alone(scans, tmp_path, rest
     run = SupervoxelRun(tmp_path / "out", **SMALL)
     run.run(find_images([scans]))
     path = tmp_path / "out" / "report.jsonl"
-    _, *others = path.read_bytes().splitlines(keepends=True)
+    others = [line for line in path.read_bytes().splitlines(keepends=True) if b'"case": "a"' not in line]
     path.write_bytes(b"".join(others) + rest)
     assert statuses(run, scans)[1] == {"a": "done", "b": "skipped", "c": "skipped"}
-    assert [line["case"] for line in report(tmp_path / "out")] == ["b", "c", "a"]
+    assert [record["status"] for record in read_records(tmp_path / "out").values()] == ["done"] * 3
 
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from medfs.inference.records import read_records
 from medfs.inference.supervoxels import SupervoxelRun
 from medfs.io import atomic, find_images
 count = 0
@@ -188,6 +193,8 @@ def test_a_killed_run_goes_on_where_it_was(scans, tmp_path, point):
     for case in "abc":
         assert (killed / f"{case}.nii.gz").read_bytes() == (whole / f"{case}.nii.gz").read_bytes()
     assert [line["case"] for line in report(killed)] == ["a", "b", "c"]
+    for name in ("report.json", "report.csv"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes()
 
 
 def test_one_bad_case_does_not_stop_the_others(scans, tmp_path):
