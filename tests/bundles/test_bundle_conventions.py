@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from monai.bundle import ConfigWorkflow, verify_metadata, verify_net_in_out
 
+from medfs.io.bundles import bundle_names, find_bundle
+
 SCHEMA = Path(__file__).parent / "metadata_schema_stand_in.json"
 
 
@@ -68,3 +70,12 @@ def test_the_documentation_lists_the_parameters_of_training(bundle: Path):
     for name, default in documented:
         if isinstance(train[name], int | float) and not isinstance(train[name], bool):
             assert float(default) == train[name], name
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in bundle_names() if (find_bundle(n) / "configs/multi_gpu_train.json").exists()]
+)
+def test_several_gpus_begin_with_all_that_one_begins_with(name: str):
+    configs = find_bundle(name) / "configs"
+    one, several = (json.loads((configs / file).read_text()) for file in ("train.json", "multi_gpu_train.json"))
+    assert [entry for entry in several["initialize"] if entry in one["initialize"]] == one["initialize"]
