@@ -55,6 +55,8 @@ def load_exactly(
 ) -> None:
     """Load weights that fit a module name by name and shape by shape; a 1x1 kernel may have other axes of length 1.
 
+    Old files do not count the batches that a normalisation has seen; those counts become 0.
+
     Args:
         module: receives the values.
         weights: by the names that the source uses.
@@ -66,6 +68,8 @@ def load_exactly(
     """
     own = module.state_dict()
     theirs = {name: rename(name) for name in own}
+    counts = {theirs[name]: torch.zeros_like(own[name]) for name in own if name.endswith(".num_batches_tracked")}
+    weights = counts | {**weights}
     missing = [name for name in theirs.values() if name not in weights]
     known = set(theirs.values())
     unexpected = [name for name in weights if name not in known]
