@@ -97,7 +97,12 @@ def training_cases(
     tested = protocol.folds.named()[fold]
     require_distinct_voxels({"training": cases, f"fold {fold}": [case for case in everyone if case.name in tested]})
     if protocol.exclusion.organs:
-        cases = [case for case in cases if case.label is not None]
+        outside, cases = len(cases), [case for case in cases if case.label is not None]
+        if not cases:
+            raise UsageError(
+                f"fold {fold}: none of the {outside} cases for training has a label map; expected some, to leave out "
+                "the slices that show an excluded organ"
+            )
     found = find_objects(cases, supervoxels_dir)
     return [prepare_case(case, found[case.name], cache_dir) for case in cases if case.name in found]
 
