@@ -130,7 +130,7 @@ def evaluate_fold(
     A network for volumes is tested under the rules for volumes, whatever those of the protocol are.
 
     Raises:
-        UsageError: a case of the fold is missing or has no label map.
+        UsageError: a case of the fold is missing or has no label map, or no support of the fold shows a tested organ.
         StorageError: the tables cannot be written.
     """
     tested = protocol.folds.named()[fold] if fold < len(protocol.folds.members) else []
@@ -143,6 +143,12 @@ def evaluate_fold(
     else:
         segmenter = NetworkSegmenter(segmentor, size=size, device=device)
     scores = protocol.evaluate(segmenter, prepared, fold)
+    if not scores:
+        supports = dict.fromkeys(support.name for support, _ in protocol.tests(prepared, fold))
+        raise UsageError(
+            f"fold {fold}: nothing to score, for {', '.join(supports)} as support shows none of "
+            f"{', '.join(protocol.organs.values())}; expected at least one: choose another support, fold or organs"
+        )
     write_protocol_scores(scores, output_dir)
     return scores
 

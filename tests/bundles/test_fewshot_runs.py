@@ -91,6 +91,14 @@ def test_a_run_is_evaluated_on_its_own_fold_under_every_rule(fewshot_trained: Pa
     assert (tmp_path / "summary.md").read_text().startswith("## EP1")
 
 
+def test_a_fold_whose_support_shows_no_tested_organ_is_named_in_one_line(fewshot_trained: Path, tmp_path: Path):
+    values = {"output_dir": str(tmp_path), "cache_dir": str(tmp_path)}
+    values |= {"labels": "liver,spleen,right_kidney,gallbladder", "organs": ["gallbladder"]}
+    with pytest.raises(UsageError, match=r"^fold 0: .*case_2.*gallbladder.*; expected [^\n]*$"):
+        run_bundle(fewshot_trained, ["inference.json", "evaluate.json"], values)
+    assert not (tmp_path / "scores.csv").exists()
+
+
 def test_scans_are_segmented_from_one_labelled_scan(
     fewshot_trained: Path, marked: Path, fewshot_small: dict[str, Any], tmp_path: Path
 ):
