@@ -58,7 +58,7 @@ class FewShotProtocol:
         nsd_tolerance_mm: tolerance of the surface Dice.
 
     Raises:
-        UsageError: no organ is tested, training excludes organs other than those tested, or no such support.
+        UsageError: no organ is tested, training excludes organs other than those tested, or a fold has no such support.
     """
 
     folds: PublishedFolds
@@ -70,7 +70,8 @@ class FewShotProtocol:
     nsd_tolerance_mm: float = 2.0
 
     def __post_init__(self) -> None:
-        self.folds.pairs(0, self.support)  # a support that no fold has is wrong before anything is trained
+        for fold in range(len(self.folds.members)):  # a support that a fold lacks is wrong before anything is trained
+            self.folds.pairs(fold, self.support)
         if not self.organs:
             raise UsageError("protocol: no organ to test; expected at least one")
         if self.exclusion.organs and set(self.exclusion.organs) != set(self.organs):

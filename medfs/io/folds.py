@@ -93,7 +93,8 @@ class PublishedFolds:
         elif isinstance(support, int) and 0 <= support < len(members):
             supports = tuple(sorted(members))[support : support + 1]
         else:
-            raise UsageError(f"support {support!r}; expected last, all, drawn, or 0 to {len(members) - 1}")
+            ranks = f"0 to {len(members) - 1}"
+            raise UsageError(f"fold {number}: support {support!r}; expected last, all, drawn, or {ranks}")
         order = members if support == "last" else sorted(members)
         return [(self.cases[s], self.cases[q]) for s in supports for q in order if q != s]
 

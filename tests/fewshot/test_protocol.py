@@ -70,6 +70,13 @@ def test_protocols_without_sense_are_refused(changes):
         replace(PROTOCOL, **changes)
 
 
+def test_a_support_that_only_a_shorter_fold_lacks_is_refused_before_training():
+    shorter = PublishedFolds.consecutive(tuple("abcde"), 2)  # the last fold has one query
+    assert replace(PROTOCOL, folds=shorter, support=1)
+    with pytest.raises(UsageError, match="fold 2: support 2; expected last, all, drawn, or 0 to 1"):
+        replace(PROTOCOL, folds=shorter, support=2)
+
+
 def test_setting_2_tests_what_training_does_not_see():
     tested = replace(PROTOCOL, organs={LIVER: "liver"}, exclusion=Exclusion((LIVER,)))
     assert tested.exclusion.organs == (LIVER,)
