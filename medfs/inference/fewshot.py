@@ -85,11 +85,11 @@ class FewShotSegmenter:
             modality=modality,
         )
         self.values = _wanted(supports, label_set, organs)
-        self.shows = {value: [bool((scan.labels.array == value).any()) for scan in supports] for value in self.values}
         images = [self.grid.image(scan.image) for scan in supports]
         labels = [self.grid.labels(scan.labels).numpy()[:, 0] for scan in supports]
+        self.shows = {value: [bool((label == value).any()) for label in labels] for value in self.values}
         self.body = _holds(images, labels) if body is None else body
-        self._require_visible(labels)
+        self._require_visible()
         working = [
             WorkingScan(image.as_subclass(Tensor), each, shown(scan.image.path))
             for scan, image, each in zip(supports, images, labels, strict=True)
@@ -150,10 +150,9 @@ class FewShotSegmenter:
         for block, odds in self.odds.blocks(image.as_subclass(Tensor), groups):
             yield block, odds if body is None else odds.masked_fill(~body[block.start : block.stop], -torch.inf)
 
-    def _require_visible(self, labels: Sequence[np.ndarray]) -> None:
+    def _require_visible(self) -> None:
         """Return if every organ has a voxel in some support on the working grid."""
-        seen = np.unique(np.concatenate([np.unique(label) for label in labels]))
-        if lost := [self.label_set.names[value] for value in self.values if value not in seen]:
+        if lost := [self.label_set.names[value] for value, showing in self.shows.items() if not any(showing)]:
             voxels = " x ".join(f"{mm:.3g}" for mm in self.grid.spacing_mm)
             raise UsageError(
                 f"{', '.join(lost)}: too small in the supports for the network's voxels of {voxels} mm; expected other "
@@ -220,8 +219,9 @@ def _body(image: MetaTensor) -> np.ndarray:
 
 
 def _holds(images: Sequence[MetaTensor], labels: Sequence[np.ndarray]) -> bool:
-    """Whether the body of each scan holds what is labelled there."""
-    return all(_body(image)[label > 0].mean() > _LABELLED_INSIDE for image, label in zip(images, labels, strict=True))
+    """Whether the body of each scan holds what is labelled there; a scan without labels says nothing."""
+    labelled = [(image, label > 0) for image, label in zip(images, labels, strict=True) if label.any()]
+    return all(_body(image)[mask].mean() > _LABELLED_INSIDE for image, mask in labelled)
 
 
 def _wanted(supports: Sequence[LabelledScan], label_set: LabelSet, organs: Sequence[str] | None) -> list[int]:

@@ -68,6 +68,29 @@ def test_a_support_without_the_organ_has_no_say_in_it():
     assert (labels == 1).any()
 
 
+def speck():
+    """A support whose only organ, the spleen, is one small voxel that the working grid has no place for."""
+    fine = _in_a_body(scan(spacing_mm=(2.0, 2.0, 4.0), organs=()))
+    fine.labels.array[75, 40, 41] = 2
+    return fine
+
+
+def _in_a_body(labelled):
+    labelled.image.array[3:-3, 9:-3] = np.maximum(labelled.image.array[3:-3, 9:-3], 30)
+    return labelled
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_nor_has_one_whose_organ_the_working_grid_loses():
+    supports = [_in_a_body(scan()), speck()]
+    segmenter = FewShotSegmenter(segmentor(), supports, LABELS, alone=True, **SIZE)
+    labels, percent = segmenter.with_agreement(supports[0].image)
+    assert segmenter.shows == {1: [True, False], 2: [True, False]}
+    assert segmenter.body
+    assert (labels == 2).any()
+    assert (percent[labels == 2] == 100).all()
+
+
 def test_labels_are_those_of_a_run_without_agreement():
     supports, query = [scan(), scan(spacing_mm=(5.0, 5.0, 10.0)), swapped(scan())], scan(shift_mm=5).image
     labels, _ = FewShotSegmenter(segmentor(), supports, LABELS, alone=True, **SIZE).with_agreement(query)
