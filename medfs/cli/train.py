@@ -24,7 +24,10 @@ def train(
     ] = None,
     prior: Annotated[
         str,
-        typer.Option(help="Texts of the classes: embedded, random, learnable, one-hot, or a file."),
+        typer.Option(
+            help="Texts of the classes: embedded, random, learnable, one-hot, or a file; none for an ordinary output "
+            "convolution."
+        ),
     ] = "embedded",
     modality: Annotated[str | None, typer.Option(help="ct or mr; told from the scans if not given.")] = None,
     spacing_mm: Annotated[str | None, typer.Option(help="Working grid, e.g. 1.5,1.5,2; median if not given.")] = None,
@@ -76,6 +79,7 @@ def train(
         **assignments(overrides or [], folder / "configs" / "train.json"),
     }
     configs = ["train.json", *([] if objective is None else [_overlay(folder, objective)])]
+    configs += ["plain_output.json"] * (prior == "none")
     from medfs.engines.runs import run_bundle
     from medfs.inference.segmenter import pick_device
 
@@ -108,7 +112,7 @@ def _text_prior(prior: str, seed: int) -> dict[str, Any]:
         chosen["text_prior"] = f"$TextPrior.{prior}({names}, seed={seed}, {same})"
     elif prior == "one-hot":
         chosen["text_prior"] = f"$TextPrior.one_hot({names})"
-    elif prior != "embedded":
+    elif prior not in ("embedded", "none"):
         chosen["text_prior"] = {"_target_": "medfs.text.TextPrior.load", "path": str(Path(prior).resolve())}
     return chosen
 

@@ -16,9 +16,9 @@ from medfs.anatomy import LabelSet
 from medfs.engines.checkpoint import load_checkpoint, save_checkpoint
 from medfs.engines.handlers import best_network
 from medfs.engines.planning import TrainingPlan
-from medfs.errors import InputError, MedfsError, StorageError
+from medfs.errors import InputError, MedfsError, StorageError, UsageError
 from medfs.io import atomic_path
-from medfs.networks import TextVNet
+from medfs.networks import PlainVNet, TextVNet
 
 VALUES_FILE = "medfs.json"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -69,10 +69,20 @@ def _worth_telling(record: logging.LogRecord) -> bool:
     return _NO_LOGGING not in record.getMessage()
 
 
+def require_deployable(network: torch.nn.Module) -> None:
+    """Refuse, before it is trained, a network that :func:`write_run` cannot make a bundle of.
+
+    Raises:
+        UsageError: it is neither a ``TextVNet`` nor a ``PlainVNet``.
+    """
+    if not isinstance(network, TextVNet | PlainVNet):
+        raise UsageError(f"network_def: {type(network).__name__}; expected medfs.networks.TextVNet or PlainVNet")
+
+
 def write_run(
     output_dir: str | Path,
     bundle_root: str | Path,
-    network: TextVNet,
+    network: TextVNet | PlainVNet,
     label_set: LabelSet,
     plan: TrainingPlan,
     filters: int,
@@ -80,9 +90,9 @@ def write_run(
 ) -> None:
     """Make a run folder a bundle of its own, with the best weights deployed.
 
-    Writes ``models/model.pt`` (the best weights, class vectors stored, no text path),
-    ``configs/inference.json`` and ``metadata.json`` with the values of this run, ``text_prior.safetensors`` and
-    ``medfs.json``, the plain values alone.
+    Writes ``models/model.pt`` (the best weights, class vectors stored, no text path), ``configs/inference.json`` and
+    ``metadata.json`` with the values of this run, ``medfs.json``, the plain values alone, and, if the network was
+    trained with texts, ``text_prior.safetensors``.
 
     Args:
         output_dir: folder of the run, with ``checkpoints/best.pt``.
@@ -94,11 +104,11 @@ def write_run(
         deployed: whose weights, ``teacher`` for the moving average or ``student``.
     """
     output, source = Path(output_dir), Path(bundle_root)
-    trained = best_network(output / "checkpoints", network, deployed)
-    assert isinstance(trained, TextVNet)
-    save_checkpoint(output / "models" / "model.pt", trained.cpu().eval().deploy().state_dict())
+    best_network(output / "checkpoints", network, deployed)
+    save_checkpoint(output / "models" / "model.pt", network.cpu().eval().deploy().state_dict())
+    has_texts = isinstance(network, TextVNet)
     values: dict[str, Any] = {"bundle": source.resolve().name, "labels": list(label_set.names), "filters": filters}
-    values |= asdict(plan)
+    values |= {"output_layer": "text" if has_texts else "plain", "deployed": deployed, **asdict(plan)}
     if source.resolve() != output.resolve():
         shutil.copytree(source / "configs", output / "configs", dirs_exist_ok=True)
         shutil.copytree(source / "docs", output / "docs", dirs_exist_ok=True)
@@ -110,7 +120,8 @@ def write_run(
     _describe(metadata, label_set, plan)
     _write_json(output / "configs" / "metadata.json", metadata)
     _write_json(output / VALUES_FILE, values)
-    trained.head.classes.prior.save(output / "text_prior.safetensors")  # type: ignore[union-attr, operator]
+    if has_texts:
+        network.head.classes.prior.save(output / "text_prior.safetensors")  # type: ignore[union-attr, operator]
 
 
 def read_values(folder: Path) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from medfs.inference.window_blocks import window_blocks
 from medfs.io import Volume, file_sha256
 from medfs.io.bundles import find_bundle
 from medfs.io.datasets import read_json
-from medfs.networks import TextFusion, TextVNet
+from medfs.networks import PlainVNet, TextFusion, TextVNet
 from medfs.text import TextPrior
 from medfs.transforms import argmax_on_grid
 
@@ -69,7 +69,7 @@ class Segmenter:
         self.inferer: SlidingWindowInferer = self._parsed(parser, "inferer")
         self.ladder = Ladder(self._rungs())
         self.label_set: LabelSet = self._parsed(parser, "label_set") if "label_set" in known else self._channels()
-        self.network: TextVNet = self._parsed(parser, "network_def")
+        self.network: TextVNet | PlainVNet = self._parsed(parser, "network_def")
         weights = [self.run / "models" / "model.pt"]
         if text_prior is None:
             load_weights(self.network, self.run / "models" / "model.pt")
@@ -100,13 +100,15 @@ class Segmenter:
 
     def _with_prior(self, path: Path, values: dict[str, Any]) -> tuple[TextVNet, LabelSet]:
         """The trained text path with another prior, deployed, and the classes of that prior."""
+        if values.get("output_layer") == "plain":
+            raise UsageError(f"{self.run}: was trained without texts; leave --text-prior out")
         trained, swapped = TextPrior.load(self.run / "text_prior.safetensors"), TextPrior.load(path)
         trained.check_compatible(swapped)
         if swapped.names[0] != trained.names[0]:
             raise UsageError(f"{path}: starts with {swapped.names[0]}; expected {trained.names[0]}, the label value 0")
         fusion = TextFusion(trained, trained.names)
         network = TextVNet(fusion, filters=values["filters"], levels=values["levels"])
-        best_network(self.run / "checkpoints", network)
+        best_network(self.run / "checkpoints", network, values.get("deployed", "teacher"))
         fusion.prior, fusion.names = swapped, tuple(swapped.names)
         return network.eval().deploy(), custom_label_set(swapped.names)
 

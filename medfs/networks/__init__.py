@@ -14,6 +14,7 @@ from medfs.networks.text_head import GlobalContext as GlobalContext
 from medfs.networks.text_head import TextConditionedHead as TextConditionedHead
 from medfs.networks.text_head import TextFusion as TextFusion
 from medfs.networks.text_vnet import TextVNet as TextVNet
+from medfs.networks.text_vnet import deployed_vnet as deployed_vnet
 from medfs.networks.vgg import VGG16Encoder as VGG16Encoder
 from medfs.networks.vnet import PlainVNet as PlainVNet
 from medfs.networks.vnet import VNet as VNet

@@ -80,7 +80,8 @@ def parameter_groups(
 
     One step of the controller moves every generated kernel through hundreds of inputs at once, and one step of the
     text path or of the image's context moves all those inputs: at the rate of the other layers that is a jump, after
-    which the classes are alike again.
+    which the classes are alike again. Vectors that are learned in the place of texts keep the rate of the other layers:
+    at that of the text path they would stay what they were drawn as.
 
     Args:
         network: any network, with a ``TextConditionedHead`` or without.
@@ -93,15 +94,19 @@ def parameter_groups(
     """
     controllers: list[nn.Module] = []
     sources: list[nn.Module] = []
+    learned: list[nn.Module] = []
     for module in network.modules():
         if isinstance(module, TextConditionedHead):
             controllers.append(module.controller)
             sources.append(module.classes)
+            if isinstance(module.classes, TextFusion):
+                learned.append(module.classes.prior)
         elif isinstance(module, GlobalContext):
             sources.append(module)
     rates = {id(p): lr for p in network.parameters()}
     rates |= {id(p): lr * generator_factor for module in controllers for p in module.parameters()}
     rates |= {id(p): lr * generator_factor * source_factor for module in sources for p in module.parameters()}
+    rates |= {id(p): lr for module in learned for p in module.parameters()}
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     return [
         {"params": [p for p in trainable if rates[id(p)] == rate], "lr": rate}

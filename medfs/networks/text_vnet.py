@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from monai.networks.layers.factories import Conv, Norm
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from medfs.errors import UsageError
 from medfs.networks.initialisation import initialise_from_text
 from medfs.networks.text_head import ClassVectors, GlobalContext, TextConditionedHead, TextFusion
-from medfs.networks.vnet import Stages, VNet
+from medfs.networks.vnet import PlainVNet, Stages, VNet
 
 SCALES = 3
 
@@ -173,3 +173,23 @@ class TextVNet(nn.Module):
         deployed.alignment = None
         deployed.head.classes = stored
         return deployed.eval()
+
+
+def deployed_vnet(output_layer: str, classes: int, in_channels: int = 1, **sizes: Any) -> TextVNet | PlainVNet:
+    """The network of a finished run, into which the weights of its ``deploy()`` fit.
+
+    Args:
+        output_layer: ``text`` for a :class:`TextVNet`, ``plain`` for a :class:`medfs.networks.PlainVNet`.
+        classes: channels of the output, background included.
+        in_channels: channels of the image.
+        sizes: ``spatial_dims``, ``filters`` and ``levels``.
+
+    Raises:
+        UsageError: another ``output_layer``.
+
+    >>> type(deployed_vnet("plain", 3, filters=4, levels=3)).__name__
+    'PlainVNet'
+    """
+    if output_layer not in ("text", "plain"):
+        raise UsageError(f"output layer {output_layer!r}; expected 'text' or 'plain'")
+    return (TextVNet if output_layer == "text" else PlainVNet)(classes, in_channels, **sizes)

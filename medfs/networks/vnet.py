@@ -1,6 +1,7 @@
 """The V-Net backbone of MagicNet and TAK: plain convolutions, instance normalisation, additive skips."""
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from functools import partial
 
 import torch
@@ -181,6 +182,10 @@ class PlainVNet(nn.Module):
     def predict(self, stages: Sequence[Tensor], decoded: Tensor) -> Tensor:
         """Logits (B, N, *S); the stages play no part here, they keep the interface of ``TextVNet``."""
         return self.output(decoded)
+
+    def deploy(self) -> "PlainVNet":
+        """A copy for inference, as of ``TextVNet``."""
+        return deepcopy(self).eval()
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (B, N, *S) of an image (B, C, *S)."""

@@ -12,6 +12,7 @@ from medfs.errors import InputError, MedfsError, UsageError
 from medfs.inference import Segmenter
 from medfs.inference.segmenter import Restricted, pick_device
 from medfs.io import Volume
+from medfs.networks import PlainVNet
 from medfs.phantom import phantom_case
 from medfs.text import TextPrior
 from medfs.text.provenance import Provenance
@@ -61,6 +62,25 @@ def test_one_window_is_the_network_on_the_scaled_working_grid(run):
     with torch.inference_mode():
         expected = segmenter.network(scaled[None, None])[0].argmax(0).numpy()
     assert (labels != expected).mean() < 0.002
+
+
+def test_another_prior_goes_with_the_weights_that_were_deployed(tmp_path, torso):
+    TextPrior.embedded(NAMES).save(tmp_path / "same.safetensors")
+    labels = {}
+    for which in ("teacher", "student"):
+        folder = make_run(tmp_path / which, deployed=which)
+        labels[which] = Segmenter(folder, device="cpu", text_prior=tmp_path / "same.safetensors")(torso)
+        np.testing.assert_array_equal(labels[which], Segmenter(folder, device="cpu")(torso))
+    assert (labels["teacher"] != labels["student"]).any()
+
+
+def test_a_run_without_texts_segments_and_takes_no_prior(tmp_path, torso):
+    folder = make_run(tmp_path / "plain", network=PlainVNet(len(NAMES), filters=8, levels=3))
+    assert not (folder / "text_prior.safetensors").exists()
+    assert set(np.unique(Segmenter(folder, device="cpu")(torso))) <= set(range(len(NAMES)))
+    TextPrior.embedded(NAMES).save(tmp_path / "prior.safetensors")
+    with pytest.raises(UsageError, match="was trained without texts; leave --text-prior out"):
+        Segmenter(folder, device="cpu", text_prior=tmp_path / "prior.safetensors")
 
 
 @pytest.mark.parametrize("shape", [(20, 18, 1), (1, 18, 14), (2, 2, 2), (1, 1, 1)])
@@ -212,6 +232,7 @@ def test_a_missing_value_is_named(broken, name):
         ("levels", 2),
         ("filters", "many"),
         ("filters", None),
+        ("output_layer", "round"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_one_line(broken, name, value):

@@ -4,6 +4,7 @@ from fake_prior import FakePrior, names
 
 from medfs.errors import InputError, UsageError
 from medfs.networks import TextFusion, TextVNet, load_published_tak, parameter_groups, tak_parameter_name
+from medfs.text import TextPrior
 
 
 def network(classes: int = 4, dims: int = 3, *, levels: int = 4, filters: int = 8, init: str = "text") -> TextVNet:
@@ -120,6 +121,16 @@ def test_parameter_groups_slow_what_generates_kernels_and_lose_nothing() -> None
         assert [rates[id(p)] for p in module.parameters()] == pytest.approx([rate] * len(list(module.parameters())))
     assert sorted(id(p) for g in groups for p in g["params"]) == sorted(id(p) for p in model.parameters())
     assert len(parameter_groups(model.backbone, 0.01)) == 1
+
+
+def test_vectors_learned_in_the_place_of_texts_keep_the_full_rate() -> None:
+    prior = TextPrior.learnable(("background", "liver", "spleen"), width=16)
+    model = TextVNet(TextFusion(prior, prior.names), spatial_dims=2, filters=8, levels=3)
+    rates = {id(p): group["lr"] for group in parameter_groups(model, 0.01) for p in group["params"]}
+    (vectors,) = prior.parameters()
+    assert rates[id(vectors)] == 0.01
+    assert rates[id(model.head.classes.project[0].weight)] == pytest.approx(0.01 * 0.03 * 0.1)
+    assert rates.keys() == {id(p) for p in model.parameters()}
 
 
 def test_one_step_of_an_optimiser_keeps_the_kernels_of_classes_apart() -> None:

@@ -14,8 +14,8 @@ class GradientAwareObjective(SemiSupervisedObjective):
     """Gradient-aware Dice and cross-entropy on labelled crops, gradient-aware Dice on the teacher's labels.
 
     The losses stay defined for classes that are absent from a batch and rebalance those that are present; they stand
-    wherever another method has Dice and cross-entropy. The row *GA* of the papers' tables is these losses on MagicNet:
-    `MagicNetObjective` with ``dice`` and ``cross_entropy`` given.
+    wherever another method has Dice and cross-entropy. The row *GA* of the papers' tables is these losses on MagicNet,
+    `MagicNetObjective` with ``dice`` and ``cross_entropy`` given, and a `medfs.networks.PlainVNet`.
 
     Args:
         hardest: share of labelled voxels, the hardest, whose cross-entropy counts.

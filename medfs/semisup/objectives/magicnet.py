@@ -59,7 +59,8 @@ class MagicNetObjective(SemiSupervisedObjective):
         cube_order: how cubes are put together in within-image recovery; see `medfs.semisup.cubes.merge_cubes`.
         dice: loss of logits and labels; ``None`` is `medfs.losses.SoftDiceLoss`.
         cross_entropy: likewise; ``None`` is the plain one. With `medfs.losses.GADiceLoss` and
-            `medfs.losses.GACrossEntropyLoss` this is the row *GA* of the papers' tables.
+            `medfs.losses.GACrossEntropyLoss`, and a `medfs.networks.PlainVNet`, this is the row *GA* of the papers'
+            tables.
         supervised_weights: of cross-entropy and Dice of whole crops, of Dice of exchanged cubes and of cubes alone.
         location_weight: weight of the classifier of places.
         hidden_channels: its width.
