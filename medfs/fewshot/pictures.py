@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medfs.errors import InputError, UsageError
-from medfs.io.datasets import read_json
 from medfs.io.picture_sets import class_names, find_picture_cases
 from medfs.losses import IGNORED
 from medfs.transforms.pictures import normalised, stretched, stretched_labels
@@ -35,8 +34,9 @@ class PictureSet:
 
     Args:
         folder: a dataset as :func:`medfs.io.picture_sets.find_picture_cases` knows it.
-        classes: class names by label value, or in the order of the values from 1 on; None reads
-            ``class_slices.json``, which the recipes write.
+        classes: class names by label value, or in the order of the values from 1 on; None takes
+            those of ``class_slices.json``, which the recipes write. Its slices are not read: they count along an
+            axis of the stored scan, items as the slices hang.
         size: rows and columns; published 400.
         min_pixels: of a class, as stored, that make a picture one of that class.
 
@@ -87,16 +87,6 @@ class PictureSet:
 
     def _items(self) -> dict[str, list[PictureItem]]:
         """Pictures by class name, in the order of the cases."""
-        index = self.folder / "class_slices.json"
-        if self.min_pixels == 1 and index.is_file():
-            shown = read_json(index)
-            if set(self.classes.values()) <= set(shown):
-                return {
-                    name: [
-                        PictureItem(n, z) for n, case in enumerate(self.cases) for z in shown[name].get(case.name, [])
-                    ]
-                    for name in self.classes.values()
-                }
         found: dict[str, list[PictureItem]] = {name: [] for name in self.classes.values()}
         for number, case in enumerate(self.cases):
             for place, plane in enumerate(case.labels()):

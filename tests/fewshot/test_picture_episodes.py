@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from medfs.errors import InputError, UsageError
-from medfs.fewshot import EpisodeBatches, PictureEpisodes, PictureSet
+from medfs.fewshot import EpisodeBatches, PictureEpisodes, PictureSet, write_class_slices
 from medfs.io.picture_sets import find_picture_cases, read_pictures
 from medfs.phantom import scene_classes, write_scenes
 from medfs.transforms.pictures import DEVIATION, MEAN
@@ -91,6 +91,26 @@ def test_slices_hang_alike_however_a_scan_is_stored(codes: str, tmp_path):
     expected = np.rint(np.clip((canonical - low) / (high - low), 0, 1) * 255).transpose(2, 1, 0)
     assert seen.shape == (4, 5, 6, 3)
     np.testing.assert_allclose(seen, np.repeat(expected[..., None], 3, axis=-1), atol=1)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 5.0), (1.0, 5.0, 1.0), (5.0, 1.0, 1.0)])
+@pytest.mark.parametrize("codes", ["LPS", "LAS", "LPI", "SLP", "PIR"])
+def test_every_picture_of_a_class_shows_it_however_a_scan_is_stored(codes: str, spacing, tmp_path):
+    labels = np.zeros((6, 7, 8), np.uint8)  # axes to L, P, S
+    labels[1:3, 2:4, 5:7], labels[4, 6, 0] = 1, 2
+    turn = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("LPS"), nib.orientations.axcodes2ornt(codes))
+    stored = nib.orientations.apply_orientation(labels, turn)
+    affine = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0]) @ nib.orientations.inv_ornt_aff(turn, labels.shape)
+    for part in ("images", "labels"):
+        (tmp_path / part).mkdir()
+        nib.save(nib.Nifti1Image(stored, affine), tmp_path / part / "scan.nii.gz")
+    names = {0: "background", 1: "liver", 2: "spleen"}
+    write_class_slices(tmp_path / "class_slices.json", {"scan": tmp_path / "labels" / "scan.nii.gz"}, names)
+    found = PictureSet(tmp_path, size=16)
+    through = int(np.argmax(spacing))
+    for value, name in ((1, "liver"), (2, "spleen")):
+        expected = sorted(set((labels == value).nonzero()[through].tolist()))
+        assert [item.place for item in found.items[name]] == expected
 
 
 def test_what_a_recipe_writes_is_read_with_its_colours_and_class_names(tmp_path):
