@@ -74,13 +74,13 @@ class PictureFolderRun(CaseRun[SegmentedRecord]):
                 return None
             write_overlay(self.output / f"{case}_overlay.png", pictures[0], labels[0])
             write_picture_labels(path, labels, self.output)
+            missing = [name for value, name in enumerate(self.classes, start=1) if not (labels == value).any()]
+            return record(
+                "done",
+                seconds=seconds_since(start),
+                outputs=output_hashes(self.output, self._files(case)),
+                warnings=(f"not found: {', '.join(missing)}",) if missing else (),
+                input_sha256=file_sha256(path),
+            )
         except Exception as error:  # whatever it is, the other pictures go on
             return record("failed", seconds=seconds_since(start), error=failure(path, error))
-        missing = [name for value, name in enumerate(self.classes, start=1) if not (labels == value).any()]
-        return record(
-            "done",
-            seconds=seconds_since(start),
-            outputs=output_hashes(self.output, self._files(case)),
-            warnings=(f"not found: {', '.join(missing)}",) if missing else (),
-            input_sha256=file_sha256(path),
-        )

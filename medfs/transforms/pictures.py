@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medfs.io import make_folder, read_image, write_labels
-from medfs.io.names import stem
+from medfs.io.names import safe_name, stem
 from medfs.io.picture_sets import is_picture, read_pictures, stored_labels
 from medfs.io.pictures import write_png
 
@@ -129,6 +129,6 @@ def write_picture_labels(path: Path, labels: NDArray[np.uint8], folder: Path) ->
         written = folder / f"{stem(path)}_seg.nii.gz"
         write_labels(written, stored_labels(labels, source), like=source)
         return written
-    written = folder / f"{stem(path.stem)}_seg.png"
+    written = folder / f"{safe_name(path.stem)}_seg.png"
     write_png(written, labels[0])
     return written

@@ -17,6 +17,7 @@ from medfs.inference.picture_folder import PictureFolderRun, PictureLabeller
 from medfs.io.picture_sets import find_pictures
 from medfs.io.pictures import read_colours, read_picture
 from medfs.networks import ResNetStagesEncoder
+from medfs.transforms.pictures import write_picture_labels
 
 
 def dark(pictures: np.ndarray) -> np.ndarray:
@@ -63,6 +64,31 @@ def test_every_readable_picture_is_done_and_the_others_say_why(folder: Path, tmp
         assert read_picture(output / f"{name}_overlay.png").shape == (30, 20, 3)
     assert (expected != read_picture(output / "rotated_seg.png").T).mean() < 0.05  # on the stored pixels
     assert not list(output.glob("broken*"))
+
+
+def test_a_picture_named_like_a_scan_keeps_its_own_files(folder: Path, tmp_path: Path):
+    picture = np.full((20, 30, 3), 200, np.uint8)
+    picture[:3] = 0
+    Image.fromarray(picture).save(folder / "colour.nii.png")
+    pictures = {name: path for name, path in find_pictures([folder]).items() if name.startswith("colour")}
+    assert PictureFolderRun(dark, tmp_path / "out", ["cell"]).run(pictures) == ExitCode.OK
+    for name, path in pictures.items():
+        expected = dark(read_colours(path))
+        np.testing.assert_array_equal(read_picture(tmp_path / "out" / f"{name}_seg.png"), expected, name)
+    assert list(records(tmp_path / "out")["colour.nii"]["outputs"]) == ["colour.nii_overlay.png", "colour.nii_seg.png"]
+
+
+def test_a_result_that_vanishes_fails_its_picture_alone(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def lost(path: Path, labels: np.ndarray, output: Path) -> None:
+        if path.stem != "colour":
+            write_picture_labels(path, labels, output)
+
+    monkeypatch.setattr("medfs.inference.picture_folder.write_picture_labels", lost)
+    run, pictures = PictureFolderRun(dark, tmp_path / "out", ["cell"]), find_pictures([folder])
+    assert run.run({name: pictures[name] for name in ("colour", "grey")}) == ExitCode.SOME_FAILED
+    found = records(tmp_path / "out")
+    assert "colour_seg.png: cannot be read" in found["colour"]["error"]
+    assert found["grey"]["status"] == "done"
 
 
 def test_a_second_run_does_what_is_missing_or_changed_and_nothing_else(folder: Path, tmp_path: Path):
