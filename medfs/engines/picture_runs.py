@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from medfs.engines.episodic_runs import episode_batches as episode_batches
@@ -19,11 +20,14 @@ from medfs.fewshot.plugins import CDTGPlugin, EpisodePlugin
 from medfs.io import atomic_path, make_folder
 from medfs.io.names import shown
 from medfs.io.picture_sets import read_label_slices, read_pictures
+from medfs.losses import IGNORED
 from medfs.metrics import over_seeds
 from medfs.networks import ResNetStagesEncoder
 from medfs.text import TextPrior
 from medfs.text.prompts import BACKGROUND
 from medfs.transforms.pictures import normalised, stretched, stretched_labels
+
+_FIRST_GREY = 128  # edges of masks of 0 and 255 reach beyond, label values do not
 
 
 def text_plugins(head: Any, prior: TextPrior | None, **options: Any) -> list[EpisodePlugin]:
@@ -139,14 +143,14 @@ def supported_on_pictures(
 
     Args:
         segmentor: the network, with the texts of the classes if it reads any.
-        supports: file of a picture or scan, and file of its label values, class n as n + 1; of a single class any
-            value, of several the lowest.
+        supports: file of a picture or scan, and file of its label values, class n as n + 1. With a single class the
+            only value whatever it is, such as 255, or of several 1, if all are below 128 but for 255, not annotated.
         classes: their names.
         size: rows and columns at which the network sees pictures.
 
     Raises:
         UsageError: no support or class is given, or a support lacks a class.
-        InputError: a file is damaged, or picture and labels differ in size.
+        InputError: a file is damaged, picture and labels differ in size, or the values of a single class are neither.
     """
     if not classes or not supports or not all(all(pair) for pair in supports):
         raise UsageError("support_image, support_labels, classes: not given; expected a picture, its labels and names")
@@ -172,8 +176,8 @@ def _support(image: Path, labels: Path, classes: Sequence[str], size: int) -> tu
         raise InputError(
             f"{shown(labels)}: {values.shape} pixels, {shown(image)} has {pictures.shape[:3]}; expected equal sizes"
         )
-    if len(classes) == 1 and values.any():  # masks of 0 and 255
-        values = (values == values[values > 0].min()).astype(np.uint8)
+    if len(classes) == 1:
+        values = (values == _only_value(values, labels)).astype(np.uint8)
     values = stretched_labels(values, size)
     places = [(values == value).any(axis=(1, 2)).nonzero()[0] for value in range(1, len(classes) + 1)]
     if missing := [classes[number] for number, found in enumerate(places) if not len(found)]:
@@ -181,3 +185,16 @@ def _support(image: Path, labels: Path, classes: Sequence[str], size: int) -> tu
     middle = [int(found[len(found) // 2]) for found in places]
     masks = [torch.from_numpy(values[place] == value) for value, place in enumerate(middle, start=1)]
     return normalised(stretched(pictures[middle], size)), torch.stack(masks)
+
+
+def _only_value(values: NDArray[np.uint8], labels: Path) -> int:
+    """Which value of a mask is its single class; compressed and smoothed masks hold grey edges and are refused."""
+    found = np.setdiff1d(values, 0)
+    if len(found) < 2:
+        return int(found[0]) if len(found) else 1
+    if found[0] == 1 and (found[found != IGNORED] < _FIRST_GREY).all():
+        return 1
+    raise InputError(
+        f"{shown(labels)}: holds {len(found)} values besides 0; "
+        f"expected 0 and 255, or label values below {_FIRST_GREY} with 1 as the class; save the mask so, as PNG"
+    )

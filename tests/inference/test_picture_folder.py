@@ -136,6 +136,36 @@ def test_the_labels_are_those_of_the_network_with_its_support(folder: Path, tmp_
     assert (found & truth).sum() / (found | truth).sum() > 0.3  # the support's own picture
 
 
+def masked(mask: Image.Image, path: Path) -> np.ndarray:
+    """Where a network of one class takes its support to be, of a mask stored in a file."""
+    mask.save(path)
+    Image.new("RGB", mask.size).save(path.with_name("picture.png"))
+    encoder = ResNetStagesEncoder(18, width=8)
+    segmentor = FewShotSegmentor(encoder, IFAHead(encoder.out_channels))
+    network = supported_on_pictures(segmentor, [(path.with_name("picture.png"), path)], ["cell"], mask.size[0])
+    return network.masks[0, 0].numpy()
+
+
+@pytest.mark.parametrize(("cell", "others"), [(255, ()), (7, ()), (1, (2, 5)), (1, (127, 255))])
+def test_the_mask_of_one_class_has_one_value_or_label_values(cell: int, others: tuple[int, ...], tmp_path: Path):
+    values = np.zeros((32, 32), np.uint8)
+    values[4:20, 6:20] = cell
+    for row, value in enumerate(others, start=28):
+        values[row] = value
+    np.testing.assert_array_equal(masked(Image.fromarray(values), tmp_path / "mask.png"), values == cell)
+
+
+@pytest.mark.parametrize("how", ["compressed", "smoothed", "without 1"])
+def test_a_mask_whose_class_is_not_plain_is_refused(how: str, tmp_path: Path):
+    away = np.hypot(*np.mgrid[-15.5:16, -15.5:16])
+    grey = {"compressed": 255 * (away < 9), "smoothed": 255 * np.clip(9.5 - away, 0, 1), "without 1": away // 6 + 2}
+    path = tmp_path / ("mask.jpg" if how == "compressed" else "mask.png")
+    with pytest.raises(
+        InputError, match=rf"^{path.name}: holds \d+ values besides 0; expected 0 and 255, or label values"
+    ):
+        masked(Image.fromarray(grey[how].astype(np.uint8)), path)
+
+
 @pytest.mark.parametrize(
     ("classes", "pair", "error", "message"),
     [
