@@ -194,6 +194,9 @@ def _organs(names: str) -> list[str] | None:
 
 def _print_expected(rows: list["OrganScore"]) -> None:
     """The leave-one-out Dice, a line for each organ."""
+    if not rows:
+        typer.echo("no organ is shown by two supports: none could be segmented from the others")
+        return
     typer.echo("Dice of each support segmented from the others:")
     for organ in dict.fromkeys(row.organ for row in rows):
         scores = {row.case: row.dice for row in rows if row.organ == organ}

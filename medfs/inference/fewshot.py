@@ -18,13 +18,12 @@ from medfs.inference.ladder import Ladder
 from medfs.inference.native_grid import labels_of_blocks
 from medfs.inference.slice_odds import OrganOdds, SliceOdds, WorkingScan
 from medfs.inference.volume_odds import VolumeOdds
-from medfs.inference.working_grid import SLICE_AXES, LabelledScan, WorkingGrid, stored_axes
+from medfs.inference.working_grid import LabelledScan, WorkingGrid
 from medfs.io import Volume
 from medfs.io.names import shown
 from medfs.metrics import OrganScore, score_case
 from medfs.networks import ResNetEncoder
 
-_SLICE_SIZE = 256
 _UNTRAINED_DEPTH = 18
 _LABELLED_INSIDE = 0.999  # share of labelled voxels; a few on the skin do not count
 
@@ -76,14 +75,7 @@ class FewShotSegmenter:
         body: bool | None = None,
     ) -> None:
         self.label_set = label_set
-        volumes = segmentor.encoder.spatial_dims == 3
-        self.grid = WorkingGrid(
-            supports[0].image,
-            size=_SLICE_SIZE if size is None and not volumes else size,
-            spacing_mm=getattr(segmentor.encoder, "spacing_mm", None),
-            axes=stored_axes(supports[0].image) if volumes else SLICE_AXES,
-            modality=modality,
-        )
+        self.grid = WorkingGrid.of_network(segmentor.encoder, supports[0].image, size, modality)
         self.values = _wanted(supports, label_set, organs)
         images = [self.grid.image(scan.image) for scan in supports]
         labels = [self.grid.labels(scan.labels).numpy()[:, 0] for scan in supports]
@@ -97,7 +89,7 @@ class FewShotSegmenter:
         self.groups = [range(len(supports))]
         if alone and len(supports) > 1:
             self.groups += [range(index, index + 1) for index in range(len(supports))]
-        odds = VolumeOdds if volumes else SliceOdds
+        odds = VolumeOdds if segmentor.encoder.spatial_dims == 3 else SliceOdds
         names = [label_set.names[value] for value in self.values]
         self.odds: OrganOdds = odds(segmentor.to(device).eval(), working, self.values, self.groups, device, names)
         self.ladder = Ladder(self._rungs())
@@ -173,23 +165,53 @@ class FewShotSegmenter:
 
 
 def leave_one_out(
-    segmentor: FewShotSegmentor, scans: Mapping[str, LabelledScan], label_set: LabelSet, **options: object
+    segmentor: FewShotSegmentor,
+    scans: Mapping[str, LabelledScan],
+    label_set: LabelSet,
+    *,
+    organs: Sequence[str] | None = None,
+    size: int | None = None,
+    modality: str = "mr",
+    **options: object,
 ) -> list[OrganScore]:
     """Segment each labelled scan from the others and score it: what can be expected before anything is segmented.
+
+    Organs that no other scan shows, or none on the working grid, are not looked for in a scan.
 
     Args:
         segmentor: the network.
         scans: at least two, by name.
         label_set: the meaning of their label values.
-        options: of :class:`FewShotSegmenter`.
+        organs: as of :class:`FewShotSegmenter`.
+        size: likewise.
+        modality: likewise.
+        options: further ones of :class:`FewShotSegmenter`.
+
+    Returns:
+        A row for each organ of each scan that another one shows; empty if there is none.
+
+    Raises:
+        UsageError: a label has no meaning, or a wanted organ is shown by no scan.
     """
     rows = []
+    wanted = _wanted(list(scans.values()), label_set, organs)
     for name, scan in scans.items():
         others = [other for other_name, other in scans.items() if other_name != name]
-        segmenter = FewShotSegmenter(segmentor, others, label_set, **options)  # type: ignore[arg-type]
-        organs = {value: label_set.names[value] for value in segmenter.values if (scan.labels.array == value).any()}
-        if organs:
-            rows += score_case(segmenter(scan.image), scan.labels.array, scan.image.spacing_mm, organs, case=name)
+        grid = WorkingGrid.of_network(segmentor.encoder, others[0].image, size, modality)
+        seen = {value for other in others for value in np.unique(grid.labels(other.labels).numpy()).tolist()}
+        found = {value: label_set.names[value] for value in wanted if value in seen}
+        scored = {value: organ for value, organ in found.items() if (scan.labels.array == value).any()}
+        if scored:
+            segmenter = FewShotSegmenter(
+                segmentor,
+                others,
+                label_set,
+                organs=list(found.values()),
+                size=size,
+                modality=modality,
+                **options,  # type: ignore[arg-type]
+            )
+            rows += score_case(segmenter(scan.image), scan.labels.array, scan.image.spacing_mm, scored, case=name)
     return rows
 
 

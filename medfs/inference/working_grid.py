@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose
+from torch.nn import Module
 
 from medfs.errors import InputError, UsageError
 from medfs.io import Volume, read_image, read_labels, require_same_grid
@@ -27,6 +28,7 @@ from medfs.transforms import (
 
 SLICE_AXES = "LAS"
 """Where columns, rows and slices of the published slices run to."""
+_SLICE_SIZE = 256
 _MOST_VOXELS = 2**28  # 1024 slices of 512 x 512
 
 
@@ -93,6 +95,29 @@ class WorkingGrid:
             slice_mm, row_mm, column_mm = map(float, spacing_mm)
             self.spacing_mm = (slice_mm, row_mm, column_mm)
         self.intensity = Compose([ClipPercentile() if modality == "mr" else WindowHU(), StandardizeVolume()])
+
+    @classmethod
+    def of_network(cls, encoder: Module, first: Volume, size: int | None, modality: str) -> "WorkingGrid":
+        """The grid that a network and the first support make.
+
+        Args:
+            encoder: for slices or for volumes.
+            first: the first support.
+            size: pixels; None takes 256 for slices. Volumes then get ``spacing_mm`` of the encoder, or the voxels of
+                the first support if that says nothing.
+            modality: see the class.
+
+        Raises:
+            UsageError: see the class.
+        """
+        volumes = encoder.spatial_dims == 3
+        return cls(
+            first,
+            size=_SLICE_SIZE if size is None and not volumes else size,
+            spacing_mm=getattr(encoder, "spacing_mm", None),
+            axes=stored_axes(first) if volumes else SLICE_AXES,
+            modality=modality,
+        )
 
     def image(self, volume: Volume) -> MetaTensor:
         """The slices (Z, 1, Y, X) of a scan; the affine is that of (X, Y, Z).

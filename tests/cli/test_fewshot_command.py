@@ -89,6 +89,16 @@ def test_with_two_supports_what_can_be_expected_comes_first(medfs, scans, tmp_pa
     assert {row["organ"] for row in csv.DictReader((tmp_path / "statistics.csv").open())} == set(ORGANS.values())
 
 
+def test_an_organ_of_one_support_has_no_expected_score_and_is_segmented(medfs, scans, tmp_path):
+    labels = read_labels(scans / "b_labels.nii.gz")
+    write_labels(tmp_path / "liver.nii.gz", np.where(labels.array == 1, labels.array, 0), labels)
+    code, out, _ = medfs(
+        "fewshot", *given(scans, "a"), "--support", scans / "b.nii.gz", "--support-mask", tmp_path / "liver.nii.gz",
+        "--query", scans / "queries" / "c.nii.gz", "-o", tmp_path, *SIZE, "--labels", "chaos", "--organs", "spleen",
+    )  # fmt: skip
+    assert (code, out) == (ExitCode.OK, "no organ is shown by two supports: none could be segmented from the others\n")
+
+
 def test_organs_need_no_name(medfs, scans, tmp_path):
     query = scans / "queries" / "c.nii.gz"
     code, _, _ = medfs(

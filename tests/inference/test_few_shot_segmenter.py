@@ -93,6 +93,17 @@ def test_leaving_one_out_scores_every_support_from_the_others():
     assert min(row.dice for row in rows) > 0.7
 
 
+@pytest.mark.parametrize("organs", [None, ["liver", "spleen"], ["spleen"]])
+def test_left_out_scans_are_scored_for_what_the_others_show(organs):
+    fine = scan(spacing_mm=(2.0, 2.0, 4.0), organs=(1,))
+    fine.labels.array[75, 40, 41] = 2  # too small for the working grid
+    rows = leave_one_out(segmentor(), {"a": scan(), "b": fine}, LABELS, size=32, organs=organs)
+    expected = {("a", "liver"), ("b", "liver"), ("b", "spleen")} if organs != ["spleen"] else {("b", "spleen")}
+    assert {(row.case, row.organ) for row in rows} == expected
+    alone = {"a": scan(organs=(1,)), "b": scan(organs=(2,))}
+    assert leave_one_out(segmentor(), alone, LABELS, size=64, organs=organs[:1] if organs else None) == []
+
+
 def test_one_seed_gives_one_untrained_network():
     first, again, other = untrained_segmentor(), untrained_segmentor("DMAPHead"), untrained_segmentor(seed=1)
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in first.state_dict().items())
