@@ -211,7 +211,12 @@ def supported_network(
 
 
 def write_episodic_run(
-    output_dir: str | Path, bundle_root: str | Path, segmentor: FewShotSegmentor, **values: Any
+    output_dir: str | Path,
+    bundle_root: str | Path,
+    segmentor: FewShotSegmentor,
+    *,
+    dataset_dir: str | Path | None = None,
+    **values: Any,
 ) -> None:
     """Make a run folder a bundle of its own.
 
@@ -222,6 +227,7 @@ def write_episodic_run(
         output_dir: folder of the run.
         bundle_root: the bundle that was trained; its other files are copied.
         segmentor: the trained network.
+        dataset_dir: what it was trained on; entered as an absolute path, for segmenting that of its images.
         values: plain values by id, entered where a configuration has the id.
 
     Raises:
@@ -235,8 +241,10 @@ def write_episodic_run(
         shutil.copy2(source / "LICENSE", output / "LICENSE")
     values |= {"encoder": _target("medfs.networks", segmentor.encoder)}
     values |= {"head": _target("medfs.fewshot.heads", segmentor.head)}
-    for name in ("inference.json", "evaluate.json"):
+    for name, part in (("inference.json", "images"), ("evaluate.json", "")):
         content = json.loads((source / "configs" / name).read_text())
+        if dataset_dir is not None:
+            content["dataset_dir"] = str(Path(dataset_dir).resolve() / part)
         content |= {key: value for key, value in values.items() if key in content}
         _write(output / "configs" / name, json.dumps(content, indent=4))
 

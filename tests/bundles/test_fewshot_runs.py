@@ -91,6 +91,19 @@ def test_a_run_is_evaluated_on_its_own_fold_under_every_rule(fewshot_trained: Pa
     assert (tmp_path / "summary.md").read_text().startswith("## EP1")
 
 
+def test_a_run_trained_on_a_relative_folder_finds_it_from_elsewhere(
+    fewshot_bundle: Path, fewshot_small: dict[str, Any], marked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    values = {**fewshot_small, "dataset_dir": marked.name, "output_dir": str(tmp_path / "run")}
+    monkeypatch.chdir(marked.parent)
+    run_bundle(fewshot_bundle, ["train.json"], {**values, "epochs": 1, "epoch_length": 1})
+    monkeypatch.chdir(tmp_path / "run")
+    run_bundle(Path(), ["inference.json", "evaluate.json"], {"output_dir": "scores", "cache_dir": str(marked / "cache")})
+    assert (tmp_path / "run" / "scores" / "scores.csv").is_file()
+    segments = json.loads(Path("configs/inference.json").read_text())
+    assert segments["dataset_dir"] == str(marked / "images")
+
+
 def test_a_fold_whose_support_shows_no_tested_organ_is_named_in_one_line(fewshot_trained: Path, tmp_path: Path):
     values = {"output_dir": str(tmp_path), "cache_dir": str(tmp_path)}
     values |= {"labels": "liver,spleen,right_kidney,gallbladder", "organs": ["gallbladder"]}
