@@ -86,7 +86,7 @@ class VolumeSegmenter(ScanSegmenter):
     ) -> NDArray[np.bool_]:
         shape = torch.from_numpy(np.ascontiguousarray(mask))
         shape = shape if self.size is None else shrink_masks(shape, self.size)
-        crop = surroundings(shape.numpy(), self.matcher.most_voxels)
+        (crop,) = surroundings([shape.numpy()], self.matcher.most_voxels)
         last = self._support
         if last is None or last[0] is not image or last[1] != crop:
             stages = self.matcher.encode([self.matcher.placed(self._volume(image))[(slice(None), *crop)]])

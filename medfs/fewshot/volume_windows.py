@@ -24,35 +24,46 @@ def window_size(size: Sequence[int], most_voxels: int) -> tuple[int, ...]:
     return tuple(window)
 
 
-def surroundings(mask: NDArray[np.bool_], most_voxels: int, name: str = "support") -> tuple[slice, ...]:
-    """The part of a volume of at most so many voxels that lies around what is labelled; all of it, if it fits.
+def surroundings(
+    masks: Sequence[NDArray[np.bool_]], most_voxels: int, names: Sequence[str] = ()
+) -> list[tuple[slice, ...]]:
+    """The parts of K volumes that lie around what is labelled, by the widest margin with which they fit.
+
+    Parts fit if a volume that holds the largest of them along each axis has at most so many voxels.
 
     Args:
-        mask: (*S).
-        most_voxels: in the part.
-        name: of the volume, for messages.
+        masks: K times (*S); S may differ.
+        most_voxels: in that volume.
+        names: of the volumes, for messages.
 
     Raises:
-        UsageError: nothing is labelled, or the labels alone reach over more voxels.
+        UsageError: nothing is labelled in a volume, or the labels alone reach over more voxels.
     """
-    places = np.argwhere(mask)
-    if not len(places):
-        raise UsageError(f"{name}: nothing is labelled; expected a support that shows an organ to look for")
-    if mask.size <= most_voxels:
-        return tuple(slice(0, length) for length in mask.shape)
-    first, last = places.min(axis=0), places.max(axis=0) + 1
-    if prod(int(n) for n in last - first) > most_voxels:
+    names = names or [f"support {place + 1}" for place in range(len(masks))]
+    places = [np.argwhere(mask) for mask in masks]
+    if unlabelled := [name for name, found in zip(names, places, strict=True) if not len(found)]:
+        raise UsageError(f"{unlabelled[0]}: nothing is labelled; expected a support that shows an organ to look for")
+    first, last = (np.stack([end(found, axis=0) for found in places]) for end in (np.min, np.max))
+    shapes = np.array([mask.shape for mask in masks])
+
+    def ends(margin: int) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+        return np.maximum(first - margin, 0), np.minimum(last + 1 + margin, shapes)
+
+    def largest(margin: int) -> list[int]:
+        starts, stops = ends(margin)
+        return [int(length) for length in (stops - starts).max(axis=0)]
+
+    if prod(largest(0)) > most_voxels:
+        widest = [names[place] for place in dict.fromkeys((last - first).argmax(axis=0).tolist())]
         raise UsageError(
-            f"{name}: its labels reach over {' x '.join(map(str, last - first))} voxels, but {most_voxels} fit at "
-            "once; expected fewer: take a coarser grid, by a smaller size, or allow more"
+            f"{', '.join(widest)}: labels reach over {' x '.join(map(str, largest(0)))} voxels, "
+            f"but {most_voxels} fit at once; expected fewer: take a coarser grid, by a smaller size, or allow more"
         )
-    low, high = 0, max(mask.shape)
-    while low < high:  # the widest margin that fits
+    low, high = 0, int(shapes.max())
+    while low < high:
         margin = (low + high + 1) // 2
-        extent = np.minimum(last + margin, mask.shape) - np.maximum(first - margin, 0)
-        low, high = (margin, high) if prod(int(n) for n in extent) <= most_voxels else (low, margin - 1)
-    starts, stops = np.maximum(first - low, 0), np.minimum(last + low, mask.shape)
-    return tuple(slice(int(start), int(stop)) for start, stop in zip(starts, stops, strict=True))
+        low, high = (margin, high) if prod(largest(margin)) <= most_voxels else (low, margin - 1)
+    return [tuple(map(slice, start, stop)) for start, stop in zip(*(each.tolist() for each in ends(low)), strict=True)]
 
 
 def grown(volume: Tensor, size: Sequence[int], value: float) -> Tensor:

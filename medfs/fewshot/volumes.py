@@ -41,8 +41,9 @@ class VolumeMatcher:
 
     A volume of up to ``most_voxels`` goes through the network in one piece. A larger query is cut into overlapping
     windows of at most as many, whose probabilities are blended with Gaussian weights; heads whose threshold comes from
-    the query then take it from each window. A larger support is cut to what surrounds its labels. So the memory of the
-    network depends on ``most_voxels`` alone, whatever the size of the scan.
+    the query then take it from each window. Supports that are larger, or would be once padded to one size, are cut to
+    what surrounds their labels. So the memory of the network depends on ``most_voxels`` alone, whatever the size of the
+    scan.
 
     Args:
         segmentor: a network for volumes; moved to the device, in evaluation mode from here on.
@@ -79,8 +80,8 @@ class VolumeMatcher:
     ) -> dict[int, SupportedOrgan]:
         """Encode K supports, each once for all organs.
 
-        Supports that are too large are cut to what surrounds all their labels; smaller ones are padded at the end to
-        the largest, with their lowest intensity.
+        All are padded at the end to one size, the largest along each axis, with their lowest intensity. If that is too
+        large, they are first cut to what surrounds all their labels, by the widest margin that fits.
 
         Args:
             images: (C, *S) of each support; S may differ.
@@ -92,13 +93,10 @@ class VolumeMatcher:
             One entry for each organ, in the order of ``masks``.
 
         Raises:
-            UsageError: nothing is labelled, or the labels of a support reach over more voxels than fit at once.
+            UsageError: nothing is labelled in a support, or labels reach over more voxels than fit at once.
         """
-        crops = []
-        for place in range(len(images)):
-            labelled = torch.stack([torch.as_tensor(of_organ[place]) for of_organ in masks.values()]).any(dim=0)
-            name = names[place] if names else f"support {place + 1}"
-            crops.append(surroundings(labelled.cpu().numpy(), self.most_voxels, name))
+        labelled = [torch.stack(each).any(dim=0).cpu().numpy() for each in zip(*masks.values(), strict=True)]
+        crops = surroundings(labelled, self.most_voxels, names)
         cut = [self.placed(image)[(slice(None), *crop)] for image, crop in zip(images, crops, strict=True)]
         size = [max(lengths) for lengths in zip(*(image.shape[1:] for image in cut), strict=True)]
         stages = self.encode([grown(image, size, float(image[0].min())) for image in cut])

@@ -137,28 +137,47 @@ def test_windows_fit(size, most):
     assert window == size or np.prod(window) * 4 > most
 
 
-@given(st.data())
-def test_what_surrounds_the_labels_holds_them_and_as_much_more_as_fits(data):
-    size = data.draw(st.tuples(*[st.integers(1, 20)] * 3))
-    mask = np.zeros(size, bool)
-    for place in data.draw(st.lists(st.tuples(*(st.integers(0, n - 1) for n in size)), min_size=1, max_size=3)):
+def labelled(data):
+    """A mask of any size with up to three voxels."""
+    mask = np.zeros(data.draw(st.tuples(*[st.integers(1, 20)] * 3)), bool)
+    for place in data.draw(st.lists(st.tuples(*(st.integers(0, n - 1) for n in mask.shape)), min_size=1, max_size=3)):
         mask[place] = True
-    extent = np.ptp(np.argwhere(mask), axis=0) + 1
-    most = data.draw(st.integers(int(extent.prod()), mask.size + 5))
-    part = mask[surroundings(mask, most)]
-    assert part.sum() == mask.sum()
-    assert part.size <= most
-    if most >= mask.size:
-        assert part.shape == mask.shape
+    return mask
+
+
+@given(st.data(), st.integers(1, 3))
+def test_what_surrounds_the_labels_holds_them_and_as_much_more_as_fits(data, count):
+    masks = [labelled(data) for _ in range(count)]
+    extents = [np.ptp(np.argwhere(mask), axis=0) + 1 for mask in masks]
+    together = int(np.max([mask.shape for mask in masks], axis=0).prod())
+    most = data.draw(st.integers(int(np.max(extents, axis=0).prod()), together + 5))
+    parts = [mask[part] for mask, part in zip(masks, surroundings(masks, most), strict=True)]
+    assert [part.sum() for part in parts] == [mask.sum() for mask in masks]
+    assert np.max([part.shape for part in parts], axis=0).prod() <= most
+    if most >= together:
+        assert [part.shape for part in parts] == [mask.shape for mask in masks]
 
 
 def test_labels_that_do_not_fit_are_said_to():
     mask = np.zeros((10, 10, 10), bool)
     with pytest.raises(UsageError, match="scan_3: nothing is labelled"):
-        surroundings(mask, 100, "scan_3")
+        surroundings([mask], 100, ["scan_3"])
     mask[0, 0, 0] = mask[9, 9, 4] = True
-    with pytest.raises(UsageError, match="labels reach over 10 x 10 x 5 voxels, but 100 fit"):
-        surroundings(mask, 100)
+    with pytest.raises(UsageError, match="support 1: labels reach over 10 x 10 x 5 voxels, but 100 fit"):
+        surroundings([mask], 100)
+    with pytest.raises(UsageError, match="a, b: labels reach over 10 x 10 x 10 voxels, but 500 fit"):
+        surroundings([mask, mask.transpose(2, 1, 0)], 500, ["a", "b"])
+
+
+def test_supports_of_different_shapes_go_through_the_network_as_one_size_that_fits():
+    sizes, most = [(4, 16, 16), (16, 8, 8)], 1024
+    masks = [torch.zeros(size, dtype=torch.bool) for size in sizes]
+    for mask in masks:
+        mask[1:3, 2:5, 3:6] = True
+    matcher = VolumeMatcher(network(), most_voxels=most)
+    organ = matcher.supports([torch.randn(1, *size) for size in sizes], {1: masks})[1]
+    assert organ.mask.sum(dim=(2, 3, 4)).tolist() == [[18, 18]]
+    assert most / 4 < max(matcher.segmentor.encoder.seen) <= most
 
 
 def test_networks_for_slices_and_odd_numbers_are_refused():

@@ -117,7 +117,7 @@ def test_what_cannot_be_segmented_is_said_in_one_line():
     with pytest.raises(InputError, match=r"^far.nii.gz: 1500 x 1500 x 1500 voxels of 20 x 20 x 20 mm for the network"):
         WorkingGrid(scan().image, spacing_mm=(20, 20, 20)).image(huge)
     support = slices(0, (6, 6, 6))
-    with pytest.raises(UsageError, match="scan_1: its labels reach over 6 x 6 x 6 voxels, but 100 fit"):
+    with pytest.raises(UsageError, match="scan_1: labels reach over 6 x 6 x 6 voxels, but 100 fit"):
         VolumeOdds(segmentor(3), [WorkingScan(support.image, support.labels, "scan_1")], [1, 2], [[0]], most_voxels=100)
 
 
