@@ -1,5 +1,6 @@
 """Several ways of training side by side: the same cases, the same steps, one table."""
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,18 +9,20 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-from medfs.engines.runs import run_bundle
+from medfs import __version__
+from medfs.engines.runs import VALUES_FILE, run_bundle
 from medfs.errors import InputError, MedfsError, NothingDoneError, UsageError, root_cause
 from medfs.inference.comparison_table import Result, comparison_table, mean
 from medfs.inference.segmenter import Segmenter
 from medfs.io import Split, atomic_path, find_cases, make_folder, make_split, read_image, read_labels
 from medfs.io.bundles import find_bundle
 from medfs.io.datasets import read_json
-from medfs.io.splits import draw_labelled
+from medfs.io.splits import PARTS, draw_labelled, require_distinct_voxels
 from medfs.metrics import OrganScore, Status, score_case
 
 _BUNDLE = "multi_organ_tak_segmentation"
 _EPOCHS = 10
+_ASKED_FILE = "asked.json"
 
 Say = Callable[[str], None]
 
@@ -122,7 +125,7 @@ class Comparison:
         values: values of ``train.json`` for all arms.
 
     Raises:
-        InputError: the data are damaged.
+        InputError: the data are damaged, or an image is in two of training, validation and test.
         UsageError: there are too few cases.
     """
 
@@ -149,16 +152,18 @@ class Comparison:
         Raises:
             NothingDoneError: no arm gave a result.
         """
-        results: dict[tuple[int, str], list[Result]] = {}
+        fixed = make_split(find_cases(self.data), validation=self.validation, test=self.test, seed=0)
+        require_distinct_voxels(fixed.uses)
+        results: dict[tuple[int, str], dict[int, Result]] = {}
         failures: list[str] = []
         for labelled, seed, name in self._runs():
             try:
-                found = self._result(labelled, seed, name, say)
+                found = self._result(fixed, labelled, seed, name, say)
             except (MedfsError, RuntimeError) as error:  # MONAI wraps what a configured value raises
                 failures.append(f"{name}, {labelled} labelled, seed {seed}: {root_cause(error)}")
                 say(failures[-1])
                 continue
-            results.setdefault((labelled, name), []).append(found)
+            results.setdefault((labelled, name), {})[seed] = found
             say(f"{labelled} labelled, seed {seed}, {name}: Dice {mean(found.by_case().values()):.4f}")
             self._write(self.output / "table.md", comparison_table(results, self.arms.compared, failures))
         if not results:
@@ -172,41 +177,52 @@ class Comparison:
             for seed in range(self.seeds):
                 yield from ((labelled, seed, name) for name in self.arms.arms)
 
-    def _result(self, labelled: int, seed: int, name: str, say: Say) -> Result:
+    def _result(self, fixed: Split, labelled: int, seed: int, name: str, say: Say) -> Result:
         slug = "_".join("".join(letter if letter.isalnum() else " " for letter in name).split())
         folder, arm = self.output / f"labelled_{labelled}" / f"seed_{seed}" / slug, self.arms.arms[name]
-        held_out = {"validation": self.validation, "test": self.test}
-        asked = {"overlays": list(arm.overlays), "steps": self.steps, **held_out, **self.values, **arm.values}
+        split = draw_labelled(fixed, None if arm.all_labels else labelled, seed)
+        asked = self._asked(split, seed, arm)
+        _require_same(folder, asked)
         if (folder / "result.json").exists():
-            return _stored(folder / "result.json", asked)
-        split = draw_labelled(self._fixed(), None if arm.all_labels else labelled, seed)
+            return self._stored(folder / "result.json")
         seconds = nan
-        if not (folder / "medfs.json").exists():
+        if not (folder / VALUES_FILE).exists():
             say(f"{labelled} labelled, seed {seed}, {name}: {self.steps} steps ...")
+            self._write(folder / _ASKED_FILE, json.dumps(asked, indent=1))
             seconds = self._train(folder, split, seed, arm)
         scores = tuple(self._scores(folder, split))
-        content = {"asked": asked, "seconds": seconds, "scores": [asdict(row) for row in scores]}
+        content = {"seconds": seconds, "scores": [asdict(row) for row in scores]}
         self._write(folder / "result.json", json.dumps(content, indent=1))
         return Result(scores, seconds / self.steps)
 
-    def _fixed(self) -> Split:
-        return make_split(find_cases(self.data), validation=self.validation, test=self.test, seed=0)
+    def _values(self, seed: int, arm: Arm) -> dict[str, Any]:
+        """Values of ``train.json`` that hold wherever the files lie."""
+        epochs = {"epochs": _EPOCHS, "epoch_length": self.steps // _EPOCHS}
+        return {"labels": self.labels, "seed": seed, **epochs, **self.values, **arm.values}
+
+    def _asked(self, split: Split, seed: int, arm: Arm) -> dict[str, Any]:
+        """All that a result depends on, the cases by names, parts and sizes of files."""
+        files = [path for part in PARTS for case in split.cases(part) for path in (case.image, case.label) if path]
+        cases = [split.sha256, *(path.stat().st_size for path in files)]
+        asked = {
+            **self._values(seed, arm),
+            "medfs": __version__,
+            "overlays": arm.overlays,
+            "cases": hashlib.sha256(json.dumps(cases).encode()).hexdigest(),
+            "steps": self.steps,
+            "nsd_tolerance_mm": self.nsd_tolerance_mm,
+        }
+        return dict(json.loads(json.dumps(asked)))  # as it will be read again
 
     def _train(self, folder: Path, split: Split, seed: int, arm: Arm) -> float:
         """Train or go on; seconds of a whole training, not a number of a part."""
-        make_folder(folder)
         split.write(folder / "split.json")
         resume = (folder / "checkpoints" / "last.pt").exists()
         values = {
             "dataset_dir": str(self.data.resolve()),
             "output_dir": str(folder.resolve()),
-            "labels": self.labels,
-            "seed": seed,
-            "epochs": _EPOCHS,
-            "epoch_length": self.steps // _EPOCHS,
             "resume": resume,
-            **self.values,
-            **arm.values,
+            **self._values(seed, arm),
         }
         start = time.monotonic()
         run_bundle(find_bundle(_BUNDLE), ["train.json", *(f"{name}.json" for name in arm.overlays)], values)
@@ -227,15 +243,23 @@ class Comparison:
                 nsd_tolerance_mm=self.nsd_tolerance_mm,
             )
 
+    def _stored(self, path: Path) -> Result:
+        content = read_json(path)
+        scores = tuple(OrganScore(**{**row, "status": Status(row["status"])}) for row in content["scores"])
+        return Result(scores, content["seconds"] / self.steps)
+
     def _write(self, path: Path, text: str) -> None:
         make_folder(path.parent)
         with atomic_path(path) as temporary:
             temporary.write_text(text + "\n", "utf-8")
 
 
-def _stored(path: Path, asked: Mapping[str, Any]) -> Result:
-    content = read_json(path)
-    if content["asked"] != json.loads(json.dumps(asked)):
-        raise UsageError(f"{path}: was made with other values; choose another folder or delete this run")
-    rows = tuple(OrganScore(**{**row, "status": Status(row["status"])}) for row in content["scores"])
-    return Result(rows, content["seconds"] / content["asked"]["steps"])
+def _require_same(folder: Path, asked: Mapping[str, Any]) -> None:
+    """Return if the folder holds nothing that a run with other values left and this one would use."""
+    if any((folder / name).exists() for name in ("result.json", VALUES_FILE, "checkpoints/last.pt")):
+        path = folder / _ASKED_FILE
+        stored = read_json(path) if path.exists() else {}
+        other = [key for key in {**asked, **stored} if key not in stored or stored[key] != asked.get(key)]
+        if other:
+            made = f"with other values of {', '.join(other)}" if stored else f"without {path.name}, by an older medfs"
+            raise UsageError(f"{folder}: was made {made}; choose another folder with -o or delete this run")

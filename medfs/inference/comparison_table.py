@@ -9,7 +9,8 @@ from medfs.metrics import OrganScore, holm, paired_difference
 
 _METRICS = {"dice": ("Dice", 3), "asd_mm": ("ASD mm", 2), "hd95_mm": ("HD95 mm", 2), "nsd": ("NSD", 3)}
 
-Results = Mapping[tuple[int, str], Sequence["Result"]]
+Seeds = Mapping[int, "Result"]
+Results = Mapping[tuple[int, str], Seeds]
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,12 @@ class Result:
 
     Attributes:
         scores: of every test case and organ.
-        step_seconds: of a training step; not a number where it was not measured in one piece.
+        wall_seconds: of the whole training, from loading to export, by its steps; not a number where it was not
+            measured in one piece.
     """
 
     scores: tuple[OrganScore, ...]
-    step_seconds: float
+    wall_seconds: float
 
     def by_case(self, metric: str = "dice") -> dict[str, float]:
         """Mean over the organs that have a value, by case; an infinite distance counts as the image's diagonal."""
@@ -49,11 +51,12 @@ def comparison_table(
 ) -> str:
     """Write results as Markdown, one pair of tables for each number of labelled cases.
 
-    The mean of a metric is over test cases, then over seeds; the deviation is that of the seeds' means. The tests are
-    paired over test cases, each averaged over the seeds that both arms have, and adjusted for their number.
+    The mean of a metric is over test cases, then over the seeds that an arm has; the deviation is that of the seeds'
+    means. The tests are paired over test cases, each averaged over the seeds that both arms have, and adjusted for
+    their number; arms without a seed in common are not tested.
 
     Args:
-        results: seeds of each number of labelled cases and arm.
+        results: by number of labelled cases and arm, then by seed.
         compared: gives the pairs to test among the names of arms.
         failures: runs that gave no result.
     """
@@ -66,17 +69,18 @@ def comparison_table(
     return "\n".join(lines)
 
 
-def _means(arms: Mapping[str, Sequence[Result]]) -> list[str]:
-    organs = list(next(iter(arms.values()))[0].by_organ())
+def _means(arms: Mapping[str, Seeds]) -> list[str]:
+    organs = list(next(iter(next(iter(arms.values())).values())).by_organ())
     titles = [title for title, _ in _METRICS.values()]
-    columns = ["arm", *titles, *(f"Dice {organ.replace('_', ' ')}" for organ in organs), "seeds", "n", "s/step"]
+    columns = ["arm", *titles, *(f"Dice {organ.replace('_', ' ')}" for organ in organs), "seeds", "n", "wall s/step"]
     lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
-    for name, seeds in arms.items():
+    for name, by_seed in arms.items():
+        seeds = list(by_seed.values())
         cells = [
             _spread([mean(seed.by_case(metric).values()) for seed in seeds], _METRICS[metric][1]) for metric in _METRICS
         ]
         cells += [f"{mean(seed.by_organ()[organ] for seed in seeds):.3f}" for organ in organs]
-        seconds = mean(seed.step_seconds for seed in seeds)
+        seconds = mean(seed.wall_seconds for seed in seeds)
         cases = len(seeds[0].by_case())
         cells += [str(len(seeds)), str(cases), "-" if math.isnan(seconds) else f"{seconds:.2f}"]
         lines.append(f"| {name} | {' | '.join(cells)} |")
@@ -88,24 +92,23 @@ def _spread(values: Sequence[float], digits: int) -> str:
     return f"{mean(values):.{digits}f}{deviation}"
 
 
-def _tests(arms: Mapping[str, Sequence[Result]], pairs: Sequence[tuple[str, str]]) -> list[str]:
-    if not pairs:
+def _tests(arms: Mapping[str, Seeds], pairs: Sequence[tuple[str, str]]) -> list[str]:
+    common = {pair: sorted(arms[pair[0]].keys() & arms[pair[1]].keys()) for pair in pairs}
+    common = {pair: seeds for pair, seeds in common.items() if seeds}
+    if not common:
         return []
-    found = [paired_difference(*_averaged(arms[first], arms[second])) for first, second in pairs]
+    found = [paired_difference(*(_averaged(arms[arm], seeds) for arm in pair)) for pair, seeds in common.items()]
     adjusted = holm([difference.p for difference in found])
-    lines = ["| Dice, paired over cases | difference | better / worse | Wilcoxon p | Holm p |", "|---|---|---|---|---|"]
-    for (first, second), difference, p in zip(pairs, found, adjusted, strict=True):
+    columns = ["Dice, paired over cases", "seeds", "difference", "better / worse", "Wilcoxon p", "Holm p"]
+    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    for ((first, second), seeds), difference, p in zip(common.items(), found, adjusted, strict=True):
         counts = f"{difference.better} / {difference.worse} of {difference.n}"
-        numbers = f"{difference.mean:+.4f} | {counts} | {difference.p:.2g} | {p:.2g}"
+        numbers = f"{len(seeds)} | {difference.mean:+.4f} | {counts} | {difference.p:.2g} | {p:.2g}"
         lines.append(f"| {first} against {second} | {numbers} |")
     return lines
 
 
-def _averaged(*arms: Sequence[Result]) -> list[dict[str, float]]:
-    """Dice by case of each arm, mean over the seeds that all have."""
-    seeds = min(map(len, arms))
-    averaged = []
-    for arm in arms:
-        cases = [seed.by_case() for seed in arm[:seeds]]
-        averaged.append({case: mean(values[case] for values in cases) for case in cases[0]})
-    return averaged
+def _averaged(arm: Seeds, seeds: Sequence[int]) -> dict[str, float]:
+    """Dice by case, mean over some seeds."""
+    cases = [arm[seed].by_case() for seed in seeds]
+    return {case: mean(values[case] for values in cases) for case in cases[0]}
