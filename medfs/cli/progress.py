@@ -19,7 +19,7 @@ def case_reporter(total: int, console: "Console") -> Callable[["CaseRecord"], No
         place = next(count) + 1
         remarks = [*record.warnings, *filter(None, [getattr(record, "rung", "")])]
         outcome = record.error or f"{record.seconds:.1f} s" + "".join(f"; {line}" for line in remarks)
-        _say(console, f"[{place}/{total}] {record.case}: {record.status}, {outcome}")
+        say(console, f"[{place}/{total}] {record.case}: {record.status}, {outcome}")
 
     return report
 
@@ -27,7 +27,7 @@ def case_reporter(total: int, console: "Console") -> Callable[["CaseRecord"], No
 def print_memory(console: "Console", expected: int) -> None:
     """Say how much memory a run will take at most, if that is known."""
     if expected:
-        _say(console, f"up to about {expected / 1e9:.2g} GB of memory for the largest case")
+        say(console, f"up to about {expected / 1e9:.2g} GB of memory for the largest case")
 
 
 def parse_part(text: str) -> tuple[int, int]:
@@ -50,7 +50,7 @@ def in_part(total: int, part: tuple[int, int]) -> int:
     return len(range(number - 1, total, parts))
 
 
-def _say(console: "Console", line: str) -> None:
+def say(console: "Console", line: str) -> None:
     """Print a line; whoever read them may be gone (``| head``), and the work goes on."""
     try:
         console.print(line, markup=False)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -104,7 +105,8 @@ def _ended(child: int, wait: bool) -> int | None:
 
 
 def _running(records: dict[str, dict[str, Any]], child: int) -> dict[str, Any] | None:
-    mine = [r for r in records.values() if r.get("status") == "running" and r.get("pid") == child]
+    here = {"status": "running", "host": socket.gethostname(), "pid": child}  # another host may count alike
+    mine = [record for record in records.values() if here.items() <= record.items()]
     return mine[-1] if mine else None
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medfs.cli.progress import in_part, parse_part
+from medfs.cli.progress import in_part, parse_part, say
 from medfs.cli.supervision import supervise
 
 
@@ -74,6 +74,6 @@ def supervoxels(
         found = f"{record.supervoxels} {pieces} in {record.seconds:.1f} s"
         outcome = record.error or ("as before" if record.status == "skipped" else found)
         outcome += "".join(f"; {line}" for line in record.warnings)
-        console.print(f"[{place}/{total}] {record.case}: {record.status}, {outcome}", markup=False)
+        say(console, f"[{place}/{total}] {record.case}: {record.status}, {outcome}")
 
     return int(run.run(cases, report))

@@ -9,9 +9,17 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
-from medfs.errors import ExitCode, MedfsError
+from medfs.errors import ExitCode, MedfsError, UsageError
 from medfs.inference.final_report import remove_final_report, write_final_report
-from medfs.inference.records import CaseRecord, append_record, exit_code, is_done, report_bytes
+from medfs.inference.records import (
+    REPORT,
+    CaseRecord,
+    append_record,
+    exit_code,
+    is_done,
+    read_records,
+    report_bytes,
+)
 from medfs.inference.sharing import SharedCases
 from medfs.io import atomic, make_folder
 
@@ -85,39 +93,53 @@ class CaseRun(Generic[Record]):
         """
         self._check(cases)
         make_folder(self.output)
-        atomic.remove_stale_temporaries(self.output, _STALE_TEMPORARY_S)
-        remove_final_report(self.output)
+        self._require_own_files(cases)
         since = report_bytes(self.output) if self.since is None else self.since
-        shared = self._shared(cases, since)
+        shared = self._shared(cases, since, threading.Event())
         number, parts = self.part
         mine = list(cases)[number - 1 :: parts]
         records: dict[str, Record] = {}
-        for record in self._each(mine, cases, shared) if self.workers == 1 else self._threads(mine, cases, since):
-            if record.case not in records:  # each thread goes through all cases
-                records[record.case] = record
-                on_case(record)
-        settled = [(case, records.get(case) or shared.outcome(case)) for case in cases]
-        self._finish([self._known(cases[case], record) for case, record in settled if record is not None])
-        write_final_report(self.output, cases, self.parameters, shared)
+        shared.claims.join()
+        try:
+            atomic.remove_stale_temporaries(self.output, _STALE_TEMPORARY_S)
+            remove_final_report(self.output)
+            for record in self._each(mine, cases, shared) if self.workers == 1 else self._threads(mine, cases, since):
+                if record.case not in records:  # each thread goes through all cases
+                    records[record.case] = record
+                    on_case(record)
+            settled = [(case, records.get(case) or shared.outcome(case)) for case in cases]
+            self._finish([self._known(cases[case], record) for case, record in settled if record is not None])
+            write_final_report(self.output, cases, self.parameters, shared)
+        finally:
+            shared.claims.close()
         return exit_code(records.values())
 
-    def _shared(self, cases: Mapping[str, Path], since: int) -> SharedCases:
+    def _require_own_files(self, cases: Mapping[str, Path]) -> None:
+        """Refuse to replace what no run of medfs wrote, e.g. a label map by hand that is named like a result."""
+        there = [(case, self.output / name) for case in cases for name in self._files(case)]
+        there = [(case, path) for case, path in there if path.is_file()]  # before the records, which come first
+        known = read_records(self.output)
+        if foreign := [path for case, path in there if case not in known]:
+            more = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
+            raise UsageError(
+                f"{foreign[0]}{more}: exists, but {REPORT} does not say that medfs wrote it; choose another folder, or "
+                "move it"
+            )
+
+    def _shared(self, cases: Mapping[str, Path], since: int, stop: threading.Event) -> SharedCases:
         def proven(case: str, record: Mapping[str, Any]) -> bool:
             if not self.parameters:
                 return False
             return is_done(self.output, record, cases[case], parameters=self.parameters, names=self._files(case))
 
-        return SharedCases(self.output, self.parameters, self._files("case"), proven, since=since)
+        return SharedCases(self.output, self.parameters, self._files("case"), proven, since=since, stop=stop)
 
     def _each(self, mine: Sequence[str], cases: Mapping[str, Path], shared: SharedCases) -> Iterator[Record]:
         """The records of the cases as they are settled, by this thread or another one."""
-        try:
-            for case, known in shared.each(mine):
-                record = self._claimed(case, cases[case], shared) if known is None else self._known(cases[case], known)
-                if record is not None:
-                    yield record
-        finally:
-            shared.claims.close()
+        for case, known in shared.each(mine):
+            record = self._claimed(case, cases[case], shared) if known is None else self._known(cases[case], known)
+            if record is not None:
+                yield record
 
     def _threads(self, mine: Sequence[str], cases: Mapping[str, Path], since: int) -> Iterator[Record]:
         """The same by several threads, which share the cases as processes do; a case comes more than once."""
@@ -125,14 +147,15 @@ class CaseRun(Generic[Record]):
         stop = threading.Event()
 
         def work() -> None:
+            shared = self._shared(cases, since, stop)
             try:
-                for record in self._each(mine, cases, self._shared(cases, since)):
+                for record in self._each(mine, cases, shared):
                     ended.put(record)
-                    if stop.is_set():
-                        break
                 ended.put(None)
             except BaseException as error:
                 ended.put(error)
+            finally:
+                shared.claims.close()
 
         with ThreadPoolExecutor(self.workers) as pool:
             at_work = len([pool.submit(work) for _ in range(min(self.workers, len(mine)))])

@@ -17,6 +17,7 @@ from medfs.io import atomic
 BEAT_S = 10.0
 STALE_S = 120.0  # file systems of clusters show a heartbeat up to a minute late
 _PREFIX = ".medfs-claim-"
+_RUN_PREFIX = ".medfs-run-"
 _CLAIM_BYTES = 512
 
 
@@ -25,7 +26,8 @@ class Claims:
 
     A claim belongs to the process that made the file; its heartbeat is the file's time. It can be taken over when its
     process is gone, or when it was seen without a heartbeat for a while, so that no clocks are compared between hosts.
-    Taking is done under the lock of the report, which a kill ends.
+    Taking is done under the lock of the report, which a kill ends. A file ``.medfs-run-<token>`` says that a process
+    takes part, between two cases as well.
 
     Args:
         folder: of the results.
@@ -36,57 +38,87 @@ class Claims:
 
     def __init__(self, folder: Path, run: str, *, beat_s: float = BEAT_S, stale_s: float = STALE_S) -> None:
         self.folder, self.run, self.beat_s, self.stale_s = folder, run, beat_s, stale_s
-        self._held: dict[str, str] = {}  # case -> content of its claim
+        self._held: dict[Path, str] = {}  # claim -> its content
         self._seen: dict[str, tuple[tuple[bytes, int], float]] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+
+    def join(self) -> None:
+        """Take part in what is done in the folder.
+
+        Raises:
+            UsageError: a run with other settings is at work there.
+            StorageError: the folder cannot be written.
+        """
+        with locked(self.folder) as is_alone:
+            for path in sorted(self.folder.glob(f"{_RUN_PREFIX}*")):
+                state = _state(path)
+                owner = {} if state is None else _owner(state)
+                if state is None or (_is_gone(owner) if owner else is_alone):
+                    path.unlink(missing_ok=True)
+                elif owner.get("run") != self.run and time.time() - state[1] / 1e9 <= self.stale_s:
+                    raise UsageError(
+                        f"{self.folder}: process {owner.get('pid')} on {owner.get('host')} writes here with other "
+                        "settings, files or another network; choose another folder, or wait until it ends"
+                    )
+            self._write(self.folder / f"{_RUN_PREFIX}{secrets.token_hex(8)}", os.O_EXCL)
 
     def take(self, case: str) -> bool:
         """Claim a case; False while somebody else has it.
 
         Raises:
-            UsageError: a run with other settings works on it.
             StorageError: the folder cannot be written.
         """
         path = self._path(case)
+        with locked(self.folder) as is_alone:
+            state = _state(path)
+            if state is not None and not self._is_stale(case, state, is_alone):
+                return False
+            if not self._write(path, os.O_EXCL if state is None else 0):
+                return False
+        self._seen.pop(case, None)
+        atomic.reached("claimed")
+        return True
+
+    def _write(self, path: Path, flags: int) -> bool:
+        """Write a claim and keep it alive; False if somebody else was faster."""
         owner = {**_process(), "run": self.run, "token": secrets.token_hex(8)}
         content = json.dumps(owner).ljust(_CLAIM_BYTES)  # of one length, so that one write replaces another claim
         try:
-            with locked(self.folder) as is_alone:
-                state = _state(path)
-                if state is not None and not self._is_stale(case, state, is_alone):
-                    return False
-                flags = os.O_CREAT | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
-                descriptor = os.open(path, flags | (os.O_EXCL if state is None else 0), 0o666)
-                with os.fdopen(descriptor, "wb", buffering=0) as file:
-                    file.write(content.encode())
+            descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0) | flags, 0o666)
+            with os.fdopen(descriptor, "wb", buffering=0) as file:
+                file.write(content.encode())
         except FileExistsError:
             return False
         except OSError as error:
             raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
-        self._held[case] = content
-        self._seen.pop(case, None)
+        self._held[path] = content
         self._beat()
-        atomic.reached("claimed")
         return True
 
     def holds(self, case: str) -> bool:
         """Whether the claim is still ours; a process that was asleep for long may have lost it."""
-        state = _state(self._path(case))
-        return state is not None and state[0].decode(errors="replace") == self._held.get(case)
+        return self._is_ours(self._path(case))
 
     def release(self, case: str) -> None:
         """Give a claim back, if it is ours."""
-        if self.holds(case):
-            self._path(case).unlink(missing_ok=True)
-        self._held.pop(case, None)
+        self._give_back(self._path(case))
+
+    def _is_ours(self, path: Path) -> bool:
+        state = _state(path)
+        return state is not None and state[0].decode(errors="replace") == self._held.get(path)
+
+    def _give_back(self, path: Path) -> None:
+        if self._is_ours(path):
+            path.unlink(missing_ok=True)
+        self._held.pop(path, None)
 
     def close(self) -> None:
         """Give back all claims."""
         self._stop.set()
-        for case in list(self._held):
+        for path in list(self._held):
             with contextlib.suppress(OSError):
-                self.release(case)
+                self._give_back(path)
 
     def sweep(self, case: str) -> None:
         """Remove a claim that a killed process left on a case that is done."""
@@ -110,13 +142,6 @@ class Claims:
             self._seen[case] = (state, time.monotonic())
         elif time.monotonic() - since >= self.stale_s:
             return True
-        if owner and owner.get("run") != self.run:
-            if time.time() - state[1] / 1e9 > self.stale_s:
-                return True
-            raise UsageError(
-                f"{self.folder}: process {owner.get('pid')} on {owner.get('host')} writes here with other settings, "
-                "files or another network; choose another folder, or wait until it ends"
-            )
         return False
 
     def _beat(self) -> None:
@@ -126,10 +151,10 @@ class Claims:
 
     def _keep_beating(self) -> None:
         while not self._stop.wait(self.beat_s):
-            for case in list(self._held):
+            for path in list(self._held):
                 with contextlib.suppress(OSError):
-                    if self.holds(case):
-                        os.utime(self._path(case))
+                    if self._is_ours(path):
+                        os.utime(path)
 
 
 def _state(path: Path) -> tuple[bytes, int] | None:

@@ -94,6 +94,9 @@ class FolderRun(CaseRun[SegmentedRecord]):
         start = time.monotonic()
         record = partial(SegmentedRecord, case, input=str(path), parameters=self.parameters)
         try:
+            digest = (
+                file_sha256(path) if self.parameters else ""
+            )  # before the reading: of what changes later it is no proof
             volume = self.read(path)
             labels, percent = self.agreement(volume) if self.agreement else (self.segment(volume), None)
             atomic.reached("segmented")
@@ -107,7 +110,7 @@ class FolderRun(CaseRun[SegmentedRecord]):
                 outputs=output_hashes(self.output, self._files(case)),
                 warnings=(*volume.warnings, *self._remarks(labels, agreement)),
                 agreement_percent=agreement,
-                input_sha256=file_sha256(path) if self.parameters else "",
+                input_sha256=digest,
                 rung=self.rung(),
             )
         except Exception as error:  # whatever it is, the other cases go on

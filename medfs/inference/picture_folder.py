@@ -68,6 +68,7 @@ class PictureFolderRun(CaseRun[SegmentedRecord]):
         start = time.monotonic()
         record = partial(SegmentedRecord, case, input=str(path), parameters=self.parameters)
         try:
+            digest = file_sha256(path)
             pictures = read_pictures([path])
             labels = self.segment(pictures)
             if not is_ours():
@@ -80,7 +81,7 @@ class PictureFolderRun(CaseRun[SegmentedRecord]):
                 seconds=seconds_since(start),
                 outputs=output_hashes(self.output, self._files(case)),
                 warnings=(f"not found: {', '.join(missing)}",) if missing else (),
-                input_sha256=file_sha256(path),
+                input_sha256=digest,
             )
         except Exception as error:  # whatever it is, the other pictures go on
             return record("failed", seconds=seconds_since(start), error=failure(path, error))

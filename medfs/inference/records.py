@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medfs.errors import ExitCode, MedfsError, StorageError, root_cause
+from medfs.errors import ExitCode, InputError, MedfsError, StorageError, root_cause
 from medfs.io import atomic_path, file_sha256
 from medfs.io.names import shown, volume_suffix
 
@@ -64,8 +64,11 @@ def is_done(
     files, hashes = [folder / name for name in names], record.get("outputs")
     if volume_suffix(path).lower() in _DATA_ELSEWHERE or not all(file.is_file() for file in [path, *files]):
         return False
-    same_input = record.get("input_sha256") == file_sha256(path)
-    return same_input and isinstance(hashes, dict) and all(hashes.get(f.name) == file_sha256(f) for f in files)
+    try:
+        same_input = record.get("input_sha256") == file_sha256(path)
+        return same_input and isinstance(hashes, dict) and all(hashes.get(f.name) == file_sha256(f) for f in files)
+    except InputError:  # the case fails in its turn
+        return False
 
 
 def seconds_since(start: float) -> float:
@@ -107,7 +110,7 @@ def locked(folder: Path) -> Iterator[bool]:
     """
     path = folder / REPORT
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o666)
     except OSError as error:
         raise StorageError(f"{path}: cannot write the report ({error.strerror})") from error
     try:

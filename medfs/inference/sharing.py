@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import socket
-import time
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ class SharedCases:
         files: what is written for a case, as names; calls that want other files do not share the work.
         proven: whether the record of an earlier run proves a case done.
         since: see :class:`~medfs.inference.records.RecordLog`.
+        stop: ends the waiting for other processes.
         claims: those of this process; None for the usual ones.
     """
 
@@ -37,12 +38,14 @@ class SharedCases:
         proven: Callable[[str, Mapping[str, Any]], bool],
         *,
         since: int | None = None,
+        stop: threading.Event | None = None,
         claims: Claims | None = None,
     ) -> None:
         self.folder, self.parameters, self.proven = folder, parameters, proven
         run = hashlib.sha256(json.dumps([parameters, *files], sort_keys=True).encode()).hexdigest()[:16]
         self.log, self.claims = RecordLog(folder, since), claims or Claims(folder, run)
         self._proofs: dict[str, bool] = {}
+        self._stop = stop or threading.Event()
 
     def each(self, cases: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any] | None]]:
         """Go through the cases until all are settled.
@@ -54,7 +57,7 @@ class SharedCases:
             for, unless :meth:`Claims.holds` says that it was lost meanwhile.
         """
         left = list(cases)
-        while left:
+        while left and not self._stop.is_set():
             before = len(left)
             for case in list(left):
                 record = self.settled(case)
@@ -71,7 +74,7 @@ class SharedCases:
                     left.remove(case)
                     yield case, record
             if len(left) == before:
-                time.sleep(POLL_S)
+                self._stop.wait(POLL_S)
 
     def settled(self, case: str) -> Mapping[str, Any] | None:
         """The record that makes it needless to do a case: of this run, or of an earlier one with proof."""

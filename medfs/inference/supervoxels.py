@@ -110,6 +110,7 @@ class SupervoxelRun(CaseRun[SupervoxelRecord]):
         start = time.monotonic()
         record = partial(SupervoxelRecord, case, input=str(path), parameters=self.parameters)
         try:
+            digest = file_sha256(path)
             volume = read_image(path)
             labels = supervoxels(volume, **self.settings)
             sizes = np.bincount(labels.ravel(order="K"))[1:]
@@ -119,7 +120,7 @@ class SupervoxelRun(CaseRun[SupervoxelRecord]):
                 with _drawing:
                     write_supervoxel_preview(self.output / f"{case}_preview.png", volume, labels)
             write_labels(self.output / f"{case}.nii.gz", labels, like=volume)
-            outputs, digest = output_hashes(self.output, self._files(case)), file_sha256(path)
+            outputs = output_hashes(self.output, self._files(case))
         except Exception as error:  # whatever it is, the other cases go on
             return record("failed", seconds=seconds_since(start), error=failure(path, error))
         warnings = volume.warnings

@@ -8,6 +8,7 @@ import numpy as np
 
 from medfs.errors import InputError
 from medfs.io.names import shown
+from medfs.io.stream import open_regular
 
 _MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9))  # odd, so that no voxel is lost
 
@@ -16,10 +17,10 @@ def file_sha256(path: str | Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: it cannot be read, is no regular file or is empty.
     """
     try:
-        with open(path, "rb") as file:
+        with open_regular(Path(path)) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InputError(f"{shown(path)}: cannot be read: {error.strerror or error}") from error

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import signal
+import socket
 import sys
 import time
 
@@ -11,6 +12,7 @@ import pytest
 from folder_runs import Threshold, ended, forked, make_scans, results, segment_folder
 from rich.console import Console
 
+from medfs.cli import supervision
 from medfs.cli.progress import case_reporter, parse_part
 from medfs.cli.supervision import supervise
 from medfs.errors import ExitCode, MedfsError, NothingDoneError, UsageError
@@ -167,3 +169,10 @@ def test_a_reader_that_goes_away_does_not_end_the_work():
     report = case_reporter(2, console)
     for case in "ab":
         report(CaseRecord(case, "done", "", 0.0))
+
+
+def test_a_case_of_another_host_is_not_taken_for_the_child_s():
+    here = {"case": "a", "status": "running", "host": socket.gethostname(), "pid": 7}
+    records = {"a": here, "b": here | {"case": "b", "host": "node7"}, "c": here | {"case": "c", "pid": 8}}
+    assert supervision._running(records, 7) == here
+    assert supervision._running({"b": records["b"]}, 7) is None

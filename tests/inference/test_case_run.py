@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from collections import Counter
 
 import numpy as np
@@ -10,11 +11,11 @@ import pytest
 from folder_runs import ended, forked, make_scans, results, run_killed_at, segment_folder
 from PIL import Image
 
-from medfs.errors import ExitCode
+from medfs.errors import ExitCode, StorageError, UsageError
 from medfs.inference.picture_folder import PictureFolderRun
 from medfs.inference.records import read_records
 from medfs.inference.supervoxels import SupervoxelRun
-from medfs.io import find_images
+from medfs.io import atomic, find_images
 from medfs.io.picture_sets import find_pictures
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
@@ -25,20 +26,20 @@ def bright(pictures):
 
 
 def scans_of(folder):
-    return lambda output, **options: segment_folder(folder, output, **options)
+    return lambda output, size=3, **options: segment_folder(folder, output, parameters={"size": size}, **options)
 
 
 def pictures_of(folder):
-    def run(output, **options):
+    def run(output, size=3, **options):
         cases = find_pictures([folder])
-        return PictureFolderRun(bright, output, ["cell"], {"size": 3}, **options).run(cases)
+        return PictureFolderRun(bright, output, ["cell"], {"size": size}, **options).run(cases)
 
     return run
 
 
 def supervoxels_of(folder, workers):
-    def run(output, **options):
-        chosen = SupervoxelRun(output, min_size=20, mask="none", workers=workers, **options)
+    def run(output, size=20, **options):
+        chosen = SupervoxelRun(output, min_size=size, mask="none", workers=workers, **options)
         return chosen.run(find_images([folder]))
 
     return run
@@ -106,6 +107,49 @@ def test_killed_and_called_again_it_leaves_the_same_bytes(run, clean, tmp_path, 
     assert run(tmp_path) is ExitCode.SOME_FAILED
     assert results(tmp_path) == clean
     assert not list(tmp_path.glob(".medfs-claim-*"))
+
+
+def test_a_run_with_other_settings_does_not_follow_behind_another(run, clean, tmp_path):
+    """Between two cases no case is claimed, and a second run could trail the first one to the end."""
+    incoming, outgoing = os.pipe()
+    released = []
+
+    def wait_between_cases(point):
+        released.extend([point] * (point == "released"))
+        if len(released) == 2:
+            os.write(outgoing, b"x")
+            time.sleep(600)
+
+    def held():
+        atomic.reached = wait_between_cases
+        return run(tmp_path)
+
+    first = forked(held)
+    os.read(incoming, 1)
+    with pytest.raises(UsageError, match="writes here with other settings"):
+        run(tmp_path, size=7)
+    os.kill(first, signal.SIGKILL)
+    ended(first)
+    assert run(tmp_path) is ExitCode.SOME_FAILED
+    assert results(tmp_path) == clean
+
+
+def test_a_file_that_no_run_wrote_is_not_replaced(run, clean, tmp_path):
+    name = next(name for name in clean if name.startswith("c02"))
+    (tmp_path / name).write_text("by hand")
+    with pytest.raises(UsageError, match=rf"{name}: exists, but report\.jsonl does not say that medfs wrote it"):
+        run(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "by hand"
+
+
+def test_the_report_is_not_written_through_a_link(run, tmp_path):
+    (tmp_path / "precious").write_text("kept")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "report.jsonl").symlink_to(tmp_path / "precious")
+    with pytest.raises(StorageError, match=r"report\.jsonl"):
+        run(tmp_path / "out")
+    assert (tmp_path / "precious").read_text() == "kept"
 
 
 def test_what_is_done_is_not_done_again_but_what_failed_is(run, clean, tmp_path):

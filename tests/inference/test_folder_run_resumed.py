@@ -1,14 +1,17 @@
 """A folder run again: what is skipped and what is not; agreement and organs that were not found."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
+from folder_runs import Threshold, make_scans, segment_folder
 
 from medfs.anatomy import custom_label_set
-from medfs.errors import ExitCode
+from medfs.errors import ExitCode, InputError
 from medfs.inference import FolderRun
-from medfs.io import Volume, find_images, read_labels, write_image
+from medfs.inference.records import read_records
+from medfs.io import Volume, file_sha256, find_images, read_image, read_labels, write_image
 
 PARAMETERS = {"network": "abc", "size": 64}
 
@@ -113,3 +116,36 @@ def test_low_agreement_is_pointed_out(scans, tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert "40 !" in page
     assert "! below 70: look at this one first." in page
+
+
+def test_a_scan_that_is_exported_again_while_it_is_segmented_is_done_again(tmp_path):
+    scans = make_scans(tmp_path / "scans", 1)
+    newer = make_scans(tmp_path / "newer", 2) / "c01.nii.gz"
+
+    class Replacing(Threshold):
+        def __call__(self, volume):
+            shutil.copy(newer, scans / "c00.nii.gz")
+            return super().__call__(volume)
+
+    assert segment_folder(scans, tmp_path / "out", segment=Replacing()) is ExitCode.OK
+    calls = tmp_path / "calls"
+    assert segment_folder(scans, tmp_path / "out", segment=Threshold(calls)) is ExitCode.OK
+    assert calls.read_text().split() == ["c00.nii.gz"]
+    expected = read_image(newer).array > 0
+    np.testing.assert_array_equal(read_labels(tmp_path / "out" / "c00_seg.nii.gz").array, expected)
+
+
+def test_a_scan_that_became_unreadable_proves_nothing_and_stops_nothing(tmp_path, monkeypatch):
+    scans = make_scans(tmp_path / "scans", 2)
+    assert segment_folder(scans, tmp_path / "out") is ExitCode.OK
+
+    def damaged(path):
+        if path.name == "c00.nii.gz":
+            raise InputError("c00.nii.gz: cannot be read: Input/output error")
+        return file_sha256(path)
+
+    for module in ("records", "folder"):
+        monkeypatch.setattr(f"medfs.inference.{module}.file_sha256", damaged)
+    assert segment_folder(scans, tmp_path / "out") is ExitCode.SOME_FAILED
+    statuses = {case: record["status"] for case, record in read_records(tmp_path / "out").items()}
+    assert statuses == {"c00": "failed", "c01": "done"}

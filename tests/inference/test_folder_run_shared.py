@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import threading
 import time
 from collections import Counter
 
@@ -12,6 +13,7 @@ from folder_runs import PARAMETERS, Threshold, ended, forked, make_scans, result
 from medfs.errors import ExitCode, UsageError
 from medfs.inference.claims import Claims
 from medfs.inference.records import append_record, read_records
+from medfs.inference.sharing import SharedCases
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
 
@@ -173,3 +175,12 @@ def test_records_of_many_processes_stay_whole(tmp_path):
         assert ended(child) == 0
     assert len(read_records(tmp_path)) == 80
     assert len((tmp_path / "report.jsonl").read_text().splitlines()) == 80
+
+
+def test_waiting_for_another_process_ends_at_once_when_told(tmp_path):
+    stop, other = threading.Event(), claims(tmp_path)
+    assert other.take("x")
+    shared = SharedCases(tmp_path, {}, [], lambda case, record: False, stop=stop, claims=claims(tmp_path))
+    threading.Timer(0.2, stop.set).start()
+    assert list(shared.each(["x"])) == []
+    other.close()
