@@ -1,7 +1,9 @@
 """Scans segmented from one labelled scan, or a few, without an oracle."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import product
 
 import numpy as np
 import torch
@@ -132,11 +134,11 @@ class FewShotSegmenter:
 
     def _scores(self, image: MetaTensor, groups: int) -> Iterator[tuple[range, Tensor]]:
         """Blocks of slices with probabilities (G, 1 + N, n, Y, X), background first."""
-        for block, odds in self._odds(image, groups):
+        for block, odds in self._odds(image, range(groups)):
             foreground = (odds - self.offsets[:groups, :, None, None, None]).sigmoid()
             yield block, torch.cat([1 - foreground.amax(dim=1, keepdim=True), foreground], dim=1)
 
-    def _odds(self, image: MetaTensor, groups: int) -> Iterator[tuple[range, Tensor]]:
+    def _odds(self, image: MetaTensor, groups: Sequence[int]) -> Iterator[tuple[range, Tensor]]:
         """Blocks of slices with log odds (G, N, n, Y, X), minus infinity where no organ is looked for."""
         body = torch.from_numpy(_body(image)) if self.body else None
         for block, odds in self.odds.blocks(image.as_subclass(Tensor), groups):
@@ -154,13 +156,16 @@ class FewShotSegmenter:
     def _calibrated(self, images: Sequence[MetaTensor], labels: Sequence[np.ndarray]) -> Tensor:
         """The offset (G, N) of each organ by each group: that with the highest Dice on the group's own supports."""
         offsets = torch.zeros(len(self.groups), len(self.values))
-        odds = [torch.cat([block for _, block in self._odds(image, len(self.groups))], dim=2) for image in images]
-        for number, group in enumerate(self.groups):
-            truths = [labels[index] for index in group]
-            for organ, value in enumerate(self.values):
-                scores = np.concatenate([odds[index][number, organ].numpy().ravel() for index in group])
-                truth = np.concatenate([each.ravel() == value for each in truths])
-                offsets[number, organ] = best_offset(scores, truth)
+        kept: dict[tuple[int, int], list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
+        for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+            asked = [number for number, group in enumerate(self.groups) if index in group]
+            for block, odds in self._odds(image, asked):
+                for (place, number), (organ, value) in product(enumerate(asked), enumerate(self.values)):
+                    scores, truth = odds[place, organ].numpy(), label[block.start : block.stop] == value
+                    counts = np.isfinite(scores) | truth  # what is neither sought nor missed changes no Dice
+                    kept[number, organ].append((scores[counts], truth[counts]))
+            for number, organ in [place for place in kept if self.groups[place[0]][-1] == index]:
+                offsets[number, organ] = best_offset(*map(np.concatenate, zip(*kept.pop((number, organ)), strict=True)))
         return offsets
 
 

@@ -57,7 +57,10 @@ def segmenting_bytes(paths: Iterable[Path], segmenter: "Segmenter") -> int:
 
 
 def few_shot_bytes(paths: Iterable[Path], segmenter: "FewShotSegmenter") -> int:
-    """Memory of ``medfs fewshot`` without that for the features of the supports; 0 if no header could be read."""
+    """Memory of ``medfs fewshot`` for a case, without the features of the supports; 0 if no header could be read.
+
+    What calibration takes is over by then: one block of scores, and those of all supports within body and range.
+    """
     slice_mm, row_mm, column_mm = segmenter.grid.spacing_mm
     classes = (1 + len(segmenter.values)) * len(segmenter.groups)
     scores = classes if segmenter.odds.slices_at_once == 0 else 0

@@ -43,16 +43,16 @@ class OrganOdds(Protocol):
 
     slices_at_once: int
 
-    def blocks(self, image: Tensor, groups: int) -> Iterator[tuple[range, Tensor]]:
+    def blocks(self, image: Tensor, groups: Sequence[int]) -> Iterator[tuple[range, Tensor]]:
         """The log odds of a scan in blocks of slices: ascending, every slice once.
 
         Args:
             image: (Z, 1, Y, X).
-            groups: how many groups of supports to ask, the first ones.
+            groups: numbers of the G groups of supports to ask.
 
         Yields:
-            The slices of a block, and log odds (G, N, n, Y, X) of N organs in its n slices by G groups; minus infinity
-            where an organ is not looked for.
+            The slices of a block, and log odds (G, N, n, Y, X) of N organs in its n slices by the groups; minus
+            infinity where an organ is not looked for.
         """
 
 
@@ -102,24 +102,25 @@ class SliceOdds:
                     for part, network in enumerate(together):
                         self.supported[number, organ, part] = _of_shots(network, shots)
 
-    def blocks(self, image: Tensor, groups: int) -> Iterator[tuple[range, Tensor]]:
+    def blocks(self, image: Tensor, groups: Sequence[int]) -> Iterator[tuple[range, Tensor]]:
         """As :meth:`OrganOdds.blocks`."""
         for start in range(0, len(image), self.slices_at_once):
             block = range(start, min(start + self.slices_at_once, len(image)))
             yield block, self._odds(image, block, groups)
 
     @torch.no_grad()  # not inference mode: heads that adapt to an episode need gradients of these features
-    def _odds(self, image: Tensor, block: range, groups: int) -> Tensor:
+    def _odds(self, image: Tensor, block: range, groups: Sequence[int]) -> Tensor:
         size = image.shape[2:]
-        odds = torch.full((groups, self.organs, len(block), *size), -torch.inf)
+        odds = torch.full((len(groups), self.organs, len(block), *size), -torch.inf)
         stages = None
         for (group, organ, part), supported in self.supported.items():
-            found = [self.ranges[group, organ].part(z, len(image)) == part for z in block] if group < groups else []
+            found = [self.ranges[group, organ].part(z, len(image)) == part for z in block] if group in groups else []
             if any(found):
                 stages = stages or self.segmentor.encoder(image[block.start : block.stop].to(self.device))
                 chosen = np.flatnonzero(found).tolist()
                 query = tuple(stage[chosen] for stage in stages)
-                odds[group, organ, chosen] = supported.foreground(query, size)[:, 0].logit(SMALLEST_PROBABILITY).cpu()
+                probability = supported.foreground(query, size)[:, 0]
+                odds[groups.index(group), organ, chosen] = probability.logit(SMALLEST_PROBABILITY).cpu()
         return odds
 
     @torch.no_grad()

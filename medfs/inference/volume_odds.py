@@ -61,13 +61,14 @@ class VolumeOdds:
 
     slices_at_once = 0  # a volume is looked at as a whole, or in the windows of its matcher
 
-    def blocks(self, image: Tensor, groups: int) -> Iterator[tuple[range, Tensor]]:
+    def blocks(self, image: Tensor, groups: Sequence[int]) -> Iterator[tuple[range, Tensor]]:
         """As :meth:`medfs.inference.slice_odds.OrganOdds.blocks`; all slices are one block."""
-        asked = {place: organ for place, organ in self.supported.items() if place[0] < groups}
+        asked = {place: supported for place, supported in self.supported.items() if place[0] in groups}
         volume = _volume(image)
-        odds = torch.full((groups, self.organs, *volume.shape[1:]), -torch.inf)
-        for place, found in zip(asked, self.matcher.foreground(volume, list(asked.values())), strict=True):
-            odds[place] = found.logit(SMALLEST_PROBABILITY)
+        odds = torch.full((len(groups), self.organs, *volume.shape[1:]), -torch.inf)
+        probabilities = self.matcher.foreground(volume, list(asked.values()))
+        for (group, organ), found in zip(asked, probabilities, strict=True):
+            odds[groups.index(group), organ] = found.logit(SMALLEST_PROBABILITY)
         yield range(len(image)), odds
 
     def _of_shots(self, organ: SupportedOrgan, shots: Sequence[int]) -> SupportedOrgan:

@@ -90,11 +90,12 @@ def test_a_group_gives_what_its_supports_give_by_themselves(head_class):
     supports = [slices(0, size), slices(1, size, labelled=(1,)), slices(2, size, labelled=())]
     odds = VolumeOdds(network, supports, (1, 2), [range(3), [0], [1], [2]])
     query = slices(3, (8, 20, 12)).image
-    ((block, found),) = odds.blocks(query, 4)
+    ((block, found),) = odds.blocks(query, range(4))
     assert (block, found.shape) == (range(8), (4, 2, 8, 20, 12))
     assert torch.isneginf(found[2, 1]).all()
     assert torch.isneginf(found[3]).all()
-    torch.testing.assert_close(found[:2], next(odds.blocks(query, 2))[1])
+    torch.testing.assert_close(found[:2], next(odds.blocks(query, range(2)))[1])
+    torch.testing.assert_close(found[[0, 2]], next(odds.blocks(query, [0, 2]))[1])
     alone = VolumeMatcher(network)
     for place, chosen, value in (((0, 0), [0, 1], 1), ((0, 1), [0], 2), ((1, 0), [0], 1), ((2, 0), [1], 1)):
         images = [supports[index].image.transpose(0, 1) for index in chosen]
