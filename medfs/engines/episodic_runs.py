@@ -24,6 +24,7 @@ from medfs.fewshot import (
     FewShotSegmentor,
     NetworkSegmenter,
     SupportedSegmentor,
+    SupportedVolumes,
     VolumeSegmenter,
     find_objects,
     prepare_case,
@@ -180,7 +181,8 @@ def supported_network(
     support_image: str | None,
     support_labels: str | None,
     organs: Sequence[str],
-) -> SupportedSegmentor:
+    size: int | None = None,
+) -> SupportedSegmentor | SupportedVolumes:
     """A network with the middle slice of each organ of a labelled scan as its supports; for volumes, the whole scan.
 
     Args:
@@ -189,6 +191,7 @@ def supported_network(
         support_image: file of the scan.
         support_labels: file of its label map.
         organs: names of its values from 1 on; plug-ins read texts about them.
+        size: of the slices in training.
 
     Raises:
         UsageError: no support is given, or it lacks an organ.
@@ -202,12 +205,11 @@ def supported_network(
     if missing := [value for value, slices in enumerate(shown, start=1) if not len(slices)]:
         raise UsageError(f"{support_labels}: no slice shows the label values {missing}; expected every organ")
     if segmentor.encoder.spatial_dims == 3:
-        volumes = image.expand(len(organs), 1, 1, *image.shape)
-        return segmentor.eval().for_supports(volumes, torch.stack(masks)[:, None], organs)
+        return SupportedVolumes(segmentor.eval(), image, torch.stack(masks), organs, size)
     middle = [int(slices[len(slices) // 2]) for slices in shown]
     pictures = torch.stack([image[place] for place in middle])[:, None, None]
     chosen = torch.stack([mask[place] for mask, place in zip(masks, middle, strict=True)])[:, None]
-    return segmentor.eval().for_supports(pictures, chosen, organs)
+    return segmentor.eval().for_supports(pictures, chosen, organs, size)
 
 
 def write_episodic_run(
@@ -221,7 +223,7 @@ def write_episodic_run(
     """Make a run folder a bundle of its own.
 
     Writes ``models/model.safetensors``, which says which network it holds and which `medfs fewshot` takes as a
-    checkpoint, and the configurations of the bundle, with this network and the values of the run.
+    checkpoint, and the configurations of the bundle, with this network, its axes and the values of the run.
 
     Args:
         output_dir: folder of the run.
@@ -247,6 +249,11 @@ def write_episodic_run(
             content["dataset_dir"] = str(Path(dataset_dir).resolve() / part)
         content |= {key: value for key, value in values.items() if key in content}
         _write(output / "configs" / name, json.dumps(content, indent=4))
+    metadata = json.loads((source / "configs" / "metadata.json").read_text())
+    for tensors in metadata["network_data_format"].values():
+        for tensor in tensors.values():
+            tensor["spatial_shape"] = tensor["spatial_shape"][:1] * segmentor.encoder.spatial_dims
+    _write(output / "configs" / "metadata.json", json.dumps(metadata, indent=4))
 
 
 def _target(package: str, module: torch.nn.Module) -> dict[str, Any]:

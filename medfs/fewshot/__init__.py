@@ -23,5 +23,7 @@ from medfs.fewshot.segmentor import SupportedSegmentor as SupportedSegmentor
 from medfs.fewshot.storage import head_classes as head_classes
 from medfs.fewshot.storage import load_segmentor as load_segmentor
 from medfs.fewshot.storage import save_segmentor as save_segmentor
+from medfs.fewshot.supported_volumes import SupportedVolumes as SupportedVolumes
+from medfs.fewshot.supported_volumes import scan_inferer as scan_inferer
 from medfs.fewshot.volume_segmenter import VolumeSegmenter as VolumeSegmenter
 from medfs.fewshot.volumes import VolumeMatcher as VolumeMatcher

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from medfs.errors import UsageError
+from medfs.fewshot.batches import shrink_images, shrink_masks
 from medfs.fewshot.heads import EpisodeHead
 from medfs.fewshot.plugins import EpisodePlugin
 from medfs.losses import IGNORED, alignment_loss
@@ -125,7 +126,11 @@ class FewShotSegmentor(nn.Module):
         return len(self.plugins) > 0 or type(self.head).adapt is not EpisodeHead.adapt
 
     def for_supports(
-        self, images: Tensor | None = None, masks: Tensor | None = None, names: Sequence[str] = ()
+        self,
+        images: Tensor | None = None,
+        masks: Tensor | None = None,
+        names: Sequence[str] = (),
+        size: int | None = None,
     ) -> "SupportedSegmentor":
         """The network with supports inside: ``forward(image)``. They are encoded in evaluation mode.
 
@@ -134,6 +139,8 @@ class FewShotSegmentor(nn.Module):
             masks: (N, K, *S), bool. Without images and masks a bright ball stands in, for one organ: enough to check
                 or export the module.
             names: of the N organs, for plug-ins that read texts.
+            size: supports and images are shrunk as in training, see :class:`~medfs.fewshot.EpisodeBatches`; what is
+                found is not.
 
         Raises:
             UsageError: the shapes do not fit together, one of the two is missing, or the prior lacks a name.
@@ -143,12 +150,14 @@ class FewShotSegmentor(nn.Module):
             names = self.text_prior.names[-1:] if self.text_prior is not None else ()
         if images is None or masks is None or images.ndim < 5 or masks.shape != (*images.shape[:2], *images.shape[3:]):
             raise UsageError("supports: expected images (N, K, C, *S) together with masks (N, K, *S)")
+        if size is not None:
+            images, masks = shrink_images(images, size), shrink_masks(masks, size)
         training = self.encoder.training
         with torch.no_grad():
             stages = self.encoder.eval()(images.flatten(0, 1))
         self.encoder.train(training)
         support = tuple(stage.unflatten(0, images.shape[:2]) for stage in stages)
-        return SupportedSegmentor(self, support, masks, self.texts(names))
+        return SupportedSegmentor(self, support, masks, self.texts(names), size)
 
     def _changed(
         self, query: Features, support: Features, mask: Tensor, text: Tensor | None
@@ -180,16 +189,22 @@ class SupportedSegmentor(nn.Module):
         support: (N, K, C, *S) at each level, features of the supports of N organs.
         masks: (N, K, *S), bool.
         text: (N, 2, T, D), of :meth:`FewShotSegmentor.texts`.
+        size: that images are shrunk to, see :meth:`FewShotSegmentor.for_supports`.
     """
 
     masks: Tensor
     text: Tensor | None
 
     def __init__(
-        self, segmentor: FewShotSegmentor, support: Features, masks: Tensor, text: Tensor | None = None
+        self,
+        segmentor: FewShotSegmentor,
+        support: Features,
+        masks: Tensor,
+        text: Tensor | None = None,
+        size: int | None = None,
     ) -> None:
         super().__init__()
-        self.segmentor, self.levels = segmentor, len(support)
+        self.segmentor, self.levels, self.size = segmentor, len(support), size
         for level, stage in enumerate(support):
             self.register_buffer(f"support_{level}", stage)
         self.register_buffer("masks", masks)
@@ -198,13 +213,10 @@ class SupportedSegmentor(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Logits (B, 1 + N, *S) of images (B, C, *S), background first.
 
-        The softmax of one organ is its pair of probabilities. With several, each voxel's logits are the logs of the
-        organs' probabilities and of what the most probable one leaves to the background, so that the largest wins a
-        conflict and the background where none reaches one half.
+        They are those of :func:`merged_logits`.
         """
-        foreground = self.foreground(self.segmentor.encoder(image), image.shape[2:])
-        merged = torch.cat([1 - foreground.amax(dim=1, keepdim=True), foreground], dim=1)
-        return merged.clamp(min=torch.finfo(merged.dtype).eps).log()
+        seen = image if self.size is None else shrink_images(image, self.size)
+        return merged_logits(self.foreground(self.segmentor.encoder(seen), image.shape[2:]))
 
     def foreground(self, query: Features, size: Sequence[int]) -> Tensor:
         """Probability of each organ (B, N, *size) from features (B, C, *S) of the queries.
@@ -224,6 +236,17 @@ class SupportedSegmentor(nn.Module):
                 prediction = head.match(shared, support, masks, prototypes)
             found.append(prediction.probability[:, 1])
         return resize(torch.stack(found), size)
+
+
+def merged_logits(foreground: Tensor) -> Tensor:
+    """Logits (B, 1 + N, *S), background first, from the probability (B, N, *S) of each organ by itself.
+
+    The softmax of one organ is its pair of probabilities. With several, each voxel's logits are the logs of the organs'
+    probabilities and of what the most probable one leaves to the background, so that the largest wins a conflict and
+    the background where none reaches one half.
+    """
+    merged = torch.cat([1 - foreground.amax(dim=1, keepdim=True), foreground], dim=1)
+    return merged.clamp(min=torch.finfo(merged.dtype).eps).log()
 
 
 def _ball(spatial_dims: int) -> tuple[Tensor, Tensor]:

@@ -98,7 +98,9 @@ def test_a_run_trained_on_a_relative_folder_finds_it_from_elsewhere(
     monkeypatch.chdir(marked.parent)
     run_bundle(fewshot_bundle, ["train.json"], {**values, "epochs": 1, "epoch_length": 1})
     monkeypatch.chdir(tmp_path / "run")
-    run_bundle(Path(), ["inference.json", "evaluate.json"], {"output_dir": "scores", "cache_dir": str(marked / "cache")})
+    run_bundle(
+        Path(), ["inference.json", "evaluate.json"], {"output_dir": "scores", "cache_dir": str(marked / "cache")}
+    )
     assert (tmp_path / "run" / "scores" / "scores.csv").is_file()
     segments = json.loads(Path("configs/inference.json").read_text())
     assert segments["dataset_dir"] == str(marked / "images")
