@@ -162,7 +162,10 @@ def _candidates(source: str | Path | Iterable[Path]) -> tuple[list[Path], Path, 
         raise InputError(f"{shown(folder)}: cannot be read: {error.strerror or error}") from error
     paths, notes = [], []
     for path in inside:
-        if path.suffix.lower() in DICOM_SUFFIXES or is_dicom(path):
+        named = path.suffix.lower() in DICOM_SUFFIXES
+        if not named and path.stat().st_size == 0:
+            notes.append(f"{shown(path)}: empty file; ignored")
+        elif named or is_dicom(path):
             paths += [path] if path.name.upper() != _INDEX_FILE else []
         else:
             notes.append(f"{shown(path)}: no DICOM file; ignored")

@@ -133,11 +133,16 @@ def test_what_is_no_image_is_passed_over_and_noted(folder):
     write_series(folder, ARRAY, AFFINE)
     write_slice(folder / "structure.dcm", ARRAY[..., 0].T, (0, 0, 0), Rows=None, SeriesInstanceUID=uid(8))
     (folder / "notes.txt").write_text("not an image")
+    (folder / "DONE").write_bytes(b"")
     (folder / "DICOMDIR").write_bytes((folder / "s000.dcm").read_bytes())
     (folder / ".hidden.dcm").write_text("")
     volume = read_dicom_series(folder)
     assert volume.array.shape == ARRAY.shape
-    assert volume.warnings == ("notes.txt: no DICOM file; ignored", "structure.dcm: holds no image; ignored")
+    ignored = ("DONE: empty file", "notes.txt: no DICOM file", "structure.dcm: holds no image")
+    assert volume.warnings == tuple(f"{line}; ignored" for line in ignored)
+    (folder / "s009.dcm").write_bytes(b"")
+    with pytest.raises(InputError, match=r"s009\.dcm: empty file"):
+        read_dicom_series(folder)
 
 
 PLACE = np.array([-11.0, 22.0, 33.0])  # of slice 0, in DICOM's frame
