@@ -1,7 +1,6 @@
 """MGH, MetaImage and NRRD: other containers, brought to the same checked form as NIfTI."""
 
 import re
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ from nibabel.freesurfer.mghformat import MGHHeader
 from medfs.errors import InputError
 from medfs.io.geometry import check_affine
 from medfs.io.header import Layout, check_shape
+from medfs.io.itk_data import locate_voxels
 from medfs.io.names import shown, volume_suffix
-from medfs.io.stream import file_head, file_payload, open_regular
+from medfs.io.stream import file_head, file_payload
 from medfs.io.volume import NiftiHeader, fresh_header
 
 MGH_SUFFIXES = (".mgh", ".mgh.gz", ".mgz")
@@ -24,11 +24,8 @@ _ITK_READERS = {suffix: "NrrdImageIO" if "n" in suffix else "MetaImageIO" for su
 
 _MGH_HEADER_BYTES = 284
 _MGH_DTYPES = {0: ">u1", 1: ">i4", 3: ">f4", 4: ">i2", 10: ">u2"}
-_TEXT_HEADER_BYTES = 1 << 16
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _ORIENTATION_KEYS = re.compile(rb"(?im)^(space directions:|TransformMatrix *=|Rotation *=|Orientation *=)")
-_COMPRESSED = re.compile(rb"(?im)^CompressedData *= *True")
-_DATA_FILE = re.compile(rb"(?im)^ElementDataFile *= *([^\r\n]+?) *\r?\n")
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,16 +80,17 @@ def load_itk(path: Path, assume_orientation: bool) -> Stored:
     import SimpleITK as sitk  # noqa: N813
 
     name = shown(path)
-    head = file_head(path, _TEXT_HEADER_BYTES)
-    warnings = () if _ORIENTATION_KEYS.search(head) else (_orientation_missing(name, assume_orientation),)
+    data = locate_voxels(path)
+    warnings: tuple[str, ...] = ()
+    if not _ORIENTATION_KEYS.search(data.header):
+        warnings += (_orientation_missing(name, assume_orientation),)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.SetImageIO(_ITK_READERS[volume_suffix(path).lower()])
     try:
         reader.ReadImageInformation()
         shape, expected = _check_itk(reader, sitk, name)
-        if _COMPRESSED.search(head):
-            _verify_metaimage(path, head, expected)
+        warnings += data.verify(expected)
         image = reader.Execute()
     except RuntimeError as error:
         cause = [line for line in str(error).splitlines() if line.strip()][-1]
@@ -124,27 +122,3 @@ def _check_itk(reader: Any, sitk: Any, name: str) -> tuple[tuple[int, int, int],
         raise InputError(f"{name}: {kind} voxels; expected one real number per voxel")
     itemsize = sitk.GetArrayFromImage(sitk.Image([1, 1, 1], reader.GetPixelID())).itemsize
     return shape, int(np.prod(shape, dtype=np.int64)) * itemsize
-
-
-def _verify_metaimage(path: Path, head: bytes, expected: int) -> None:
-    """Inflate the voxels once: ITK hands out zeros for what a damaged MetaImage does not yield."""
-    name = shown(path)
-    match = _DATA_FILE.search(head)
-    if match is None:
-        raise InputError(f"{name}: no ElementDataFile in the header; not a MetaImage file")
-    local = match[1].upper() == b"LOCAL"
-    source = path if local else path.parent / match[1].decode(errors="replace")
-    stream, seen = zlib.decompressobj(), 0
-    with open_regular(source) as file:
-        file.seek(match.end() if local else 0)
-        try:
-            while not stream.eof and seen <= expected:
-                chunk = stream.unconsumed_tail or file.read(1 << 16)
-                block = stream.decompress(chunk, 1 << 24)
-                if not (chunk or block):
-                    break
-                seen += len(block)
-        except zlib.error as error:
-            raise InputError(f"{name}: damaged compressed data ({error}); fetch the file again") from error
-    if seen != expected or not stream.eof:
-        raise InputError(f"{name}: the compressed data hold {seen} bytes; expected {expected}")

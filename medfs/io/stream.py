@@ -63,6 +63,18 @@ def file_payload(path: Path, offset: int, size: int, *, footer: bool = False) ->
     return payload, _note_extra(0 if footer else length - offset - size, name)
 
 
+def verified_gzip(file: io.BufferedReader, name: str, most: int) -> tuple[int, tuple[str, ...]]:
+    """How many bytes the gzip stream from the file's position on holds, and a warning where something follows it.
+
+    It is read to its end, so that its checksum and length are verified, or until it has given more than ``most``.
+
+    Raises:
+        InputError: it is no gzip, damaged or cut.
+    """
+    warnings: list[str] = []
+    return sum(map(len, _members(file, name, most + 1, warnings))), tuple(warnings)
+
+
 def require_inflated_size(file: io.BufferedReader, name: str, most: int) -> None:
     """Return if the raw deflate stream from the file's position on holds no more than ``most`` bytes.
 
@@ -131,6 +143,10 @@ def _content(file: io.BufferedReader, name: str, limit: int, warnings: list[str]
     if start != _GZIP_MAGIC:
         yield file.read(limit)
         return
+    yield from _members(file, name, limit, warnings)
+
+
+def _members(file: io.BufferedReader, name: str, limit: int, warnings: list[str] | None) -> Iterator[bytes]:
     member, pending, seen = zlib.decompressobj(_GZIP_MEMBER), b"", 0
     while seen < limit:
         if member.eof:
