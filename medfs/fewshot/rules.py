@@ -62,8 +62,11 @@ class EP1(EvaluationRule):
     The slices that show the organ are cut into three chunks, at ``linspace(0, C, 4)`` cut off to integers; each chunk
     is shown the support slice at 1/6, 3/6 or 5/6 of the slices that show it there. Nothing is looked for elsewhere.
 
+    **Differs from the paper** that introduced the protocol, SSL-ALPNet: its chunks are those of :class:`EP1ByExtent`.
+    These are of the code of Q-Net, DMAP and HCPMNet.
+
     References:
-        Ouyang et al., Self-supervised learning for few-shot medical image segmentation, IEEE TMI 41 (2022).
+        Shen et al., Q-Net (2022); the same evaluation is in DMAP and HCPMNet.
     """
 
     name = "EP1"
@@ -75,11 +78,34 @@ class EP1(EvaluationRule):
         if sought is None:
             raise UsageError("EP1: the query's slices are not known; only a scan with its truth can be evaluated so")
         guide, places, of_organ = _nothing(slices), np.flatnonzero(sought), organ_slices(mask)
-        stops = chunk_edges(len(places))
-        for part, slice_shown in enumerate(annotated_slices(mask)):
-            guide.shown[places[stops[part] : stops[part + 1]]] = slice_shown
+        guide.shown[places] = np.asarray(annotated_slices(mask))[self.parts(places)]
         guide.twin[places] = of_organ[_same_places(len(places), len(of_organ))]
         return guide
+
+    def parts(self, places: NDArray[np.intp]) -> NDArray[np.intp]:
+        """The chunk, 0 to 2, of each of the slices that show the organ; they ascend."""
+        return np.repeat(np.arange(PARTS), np.diff(chunk_edges(len(places))))
+
+
+class EP1ByExtent(EP1):
+    """EP1 as SSL-ALPNet's code has it: chunks are thirds of the way from the first slice of the organ to the last one.
+
+    Slices between them that do not show it count for that; for :class:`EP1` they do not.
+
+    References:
+        Ouyang et al., Self-supervised learning for few-shot medical image segmentation, IEEE TMI 41 (2022).
+    """
+
+    name = "EP1, by extent"
+
+    def parts(self, places: NDArray[np.intp]) -> NDArray[np.intp]:
+        """As :meth:`EP1.parts`.
+
+        >>> EP1ByExtent().parts(np.arange(5)), EP1().parts(np.arange(5))
+        (array([0, 0, 1, 2, 2]), array([0, 1, 1, 2, 2]))
+        """
+        beyond_first = places - places[:1]
+        return np.minimum(PARTS * beyond_first // np.maximum(beyond_first[-1:], 1), PARTS - 1)
 
 
 class EP2(EvaluationRule):

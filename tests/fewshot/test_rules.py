@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medfs.errors import UsageError
-from medfs.fewshot.rules import EP1, EP2, NOT_SOUGHT, EvaluationRule, WithoutOracle, chunk_edges
+from medfs.fewshot.rules import EP1, EP2, NOT_SOUGHT, EP1ByExtent, EvaluationRule, WithoutOracle, chunk_edges
 
-RULES = [EP1(), EP2(), WithoutOracle()]
+RULES = [EP1(), EP1ByExtent(), EP2(), WithoutOracle()]
 
 
 def mask(slices, first, stop):
@@ -53,6 +53,21 @@ def test_ep1_counts_slices_that_show_the_organ_not_gaps_between_them():
     assert guide.shown.tolist() == [1, NOT_SOUGHT, 3, NOT_SOUGHT, 5]
 
 
+@given(st.lists(st.integers(0, 60), min_size=2, unique=True), st.integers(1, 99))
+def test_ep1_by_extent_has_the_published_chunks_and_positions(shown, of_support):
+    sought = np.isin(np.arange(61), shown)
+    guide = EP1ByExtent().guide(mask(of_support, 0, of_support), 61, sought)
+    first, last = min(shown), max(shown)
+    for z in shown:
+        part = min(int((z - first) // ((last - first) / 3)), 2)
+        assert guide.shown[z] == (2 * part + 1) * of_support // 6
+    assert (guide.shown[~sought] == NOT_SOUGHT).all()
+
+
+def test_ep1_by_extent_shows_a_single_slice_the_first_part():
+    assert EP1ByExtent().guide(mask(6, 0, 6), 3, sought(3, 1, 2)).shown.tolist() == [NOT_SOUGHT, 1, NOT_SOUGHT]
+
+
 def test_ep2_shows_every_slice_the_middle_of_the_organ():
     guide = EP2().guide(mask(20, 4, 13), 7, None)
     assert guide.shown.tolist() == [4 + 9 // 2] * 7
@@ -93,5 +108,5 @@ def test_ep1_needs_the_truth_of_the_query():
 
 
 def test_only_ep1_has_an_oracle():
-    assert [rule.oracle for rule in RULES] == [True, False, False]
+    assert [rule.oracle for rule in RULES] == [True, True, False, False]
     assert [rule.convention for rule in RULES] == ["few_shot", "medfs", "medfs"]
