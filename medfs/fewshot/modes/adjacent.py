@@ -67,7 +67,9 @@ class AdjacentSlices(EpisodeMode):
 
     **Differs from the paper**: the published code draws an object, one of its runs and a start, and draws again until
     the pair has enough pixels, in a loop without end. Here objects, runs and starts are drawn from those that do, so
-    that every such object has equal chances, also one with few such pairs.
+    that every such object has equal chances, also one with few such pairs. ADNet's code is not reproduced: it takes two
+    slices that follow each other among those that show the object, with others between them perhaps, of which the
+    first has enough pixels.
 
     References:
         Shen et al., Q-Net (2022); the same sampler is in DMAP and HCPMNet.
