@@ -61,7 +61,9 @@ def few_shot_bytes(paths: Iterable[Path], segmenter: "FewShotSegmenter") -> int:
 
     What calibration takes is over by then: one block of scores, and those of all supports within body and range.
     """
-    slice_mm, row_mm, column_mm = segmenter.grid.spacing_mm
+    grid = segmenter.grid
+    along = dict(zip(grid.axes, reversed(grid.spacing_mm), strict=True))
+    spacing_mm = [along[axis] for pair in ("LR", "PA", "IS") for axis in pair if axis in along]
     classes = (1 + len(segmenter.values)) * len(segmenter.groups)
     scores = classes if segmenter.odds.slices_at_once == 0 else 0
-    return largest_bytes(paths, (column_mm, row_mm, slice_mm), 2 * scores)
+    return largest_bytes(paths, spacing_mm, 2 * scores)

@@ -59,7 +59,7 @@ class OrganOdds(Protocol):
 class SliceOdds:
     """A network for slices: each slice of the query is shown the support slice that stands for its part of the organ.
 
-    The part is chosen by the place along the body axis (:mod:`medfs.fewshot.positions`); beyond the supports' range and
+    The part is chosen by the place along the slices (:mod:`medfs.fewshot.positions`); beyond the supports' range and
     a margin an organ is not looked for. Every organ is one binary episode; all organs and groups share the features of
     the query, of which ``slices_at_once`` slices are in memory at a time. The features of three slices for each organ
     and support stay there, about 25 MB each for a ResNet-101 at 256 pixels.

@@ -27,7 +27,7 @@ from medfs.transforms import (
 )
 
 SLICE_AXES = "LAS"
-"""Where columns, rows and slices of the published slices run to."""
+"""Where columns, rows and slices of the published slices run to; they are axial."""
 _SLICE_SIZE = 256
 _MOST_VOXELS = 2**28  # 1024 slices of 512 x 512
 
@@ -57,9 +57,9 @@ class WorkingGrid:
     """Brings scans to slices or volumes as the network sees them: one scale for all, intensities standardised.
 
     With ``size``, as networks for slices have it, the first support sets the scale: the longer side of its slices
-    becomes so many pixels, in both directions. Slices are as far apart as its own; a scan with thicker slices keeps
-    them. With ``spacing_mm``, as networks for volumes have it, every scan comes to just these voxels; with neither, to
-    those of the first support.
+    becomes so many pixels, in both directions. Slices are as far apart as its own; a scan that is thicker along their
+    axis stays so. With ``spacing_mm``, as networks for volumes have it, every scan comes to just these voxels; with
+    neither, to those of the first support.
 
     Args:
         first: the first support.
@@ -83,7 +83,7 @@ class WorkingGrid:
     ) -> None:
         if modality not in ("mr", "ct") or (size is not None and size < 32):
             raise UsageError(f"modality {modality!r}, {size} pixels; expected mr or ct and at least 32")
-        self.turn = CanonicalOrientation(axes)
+        self.axes, self.turn = axes, CanonicalOrientation(axes)
         turned = cast(MetaTensor, self.turn(_tensor(first)))
         column_mm, row_mm, slice_mm = _voxels_mm(turned)
         self.spacing_mm, self.keeps_thicker = (slice_mm, row_mm, column_mm), size is not None
@@ -115,7 +115,7 @@ class WorkingGrid:
             first,
             size=_SLICE_SIZE if size is None and not volumes else size,
             spacing_mm=getattr(encoder, "spacing_mm", None),
-            axes=stored_axes(first) if volumes else SLICE_AXES,
+            axes=stored_axes(first) if volumes else slice_axes(first),
             modality=modality,
         )
 
@@ -149,6 +149,19 @@ class WorkingGrid:
             )
         resampled = cast(MetaTensor, resample(wanted)(turned))
         return MetaTensor(resampled.as_tensor().permute(3, 0, 2, 1), affine=resampled.affine)
+
+
+def slice_axes(volume: Volume) -> str:
+    """Where columns, rows and slices run to for networks of slices: as published, but through the slices of the scan.
+
+    >>> slice_axes(Volume.from_array(np.zeros((2, 2, 2)), np.diag([1.0, 1.0, 5.0, 1.0])))
+    'LAS'
+    >>> slice_axes(Volume.from_array(np.zeros((2, 2, 2)), np.diag([1.0, 5.0, 1.0, 1.0])))
+    'LSA'
+    """
+    code = nib.orientations.aff2axcodes(volume.affine)[slice_axis(volume.affine)]
+    through = next(axis for axis, pair in zip(SLICE_AXES, ("LR", "AP", "SI"), strict=True) if code in pair)
+    return SLICE_AXES.replace(through, "") + through
 
 
 def stored_axes(volume: Volume) -> str:

@@ -9,6 +9,7 @@ from medfs.anatomy import custom_label_set
 from medfs.errors import InputError, UsageError
 from medfs.fewshot import FewShotSegmentor
 from medfs.inference.fewshot import FewShotSegmenter, leave_one_out, untrained_segmentor
+from medfs.inference.memory import few_shot_bytes, largest_bytes
 from medfs.inference.working_grid import LabelledScan, WorkingGrid
 from medfs.io import Volume, write_image, write_labels
 from medfs.types import Prediction
@@ -42,6 +43,30 @@ def test_rows_run_to_anterior_and_columns_to_the_left_as_published():
     slices = WorkingGrid(scan().image, size=50).labels(scan("PSR").labels)[:, 0].numpy()
     published = scan("LAS").labels.array.transpose(2, 1, 0)
     np.testing.assert_array_equal(slices, published)
+
+
+@pytest.mark.parametrize(
+    ("spacing_mm", "axes", "shape"),
+    [
+        ((4.0, 4.0, 8.0), "LAS", (30, 1, 40, 50)),
+        ((4.0, 8.0, 4.0), "LSA", (20, 1, 60, 50)),
+        ((8.0, 4.0, 4.0), "ASL", (25, 1, 60, 40)),
+    ],
+)
+def test_the_network_sees_the_slices_of_the_first_support_however_they_are_stored(spacing_mm, axes, shape, tmp_path):
+    supports = [scan(codes, spacing_mm) for codes in ("RAS", "PSR", "IRP")]
+    segmenters = [FewShotSegmenter(segmentor(), [each], LABELS, size=max(shape)) for each in supports]
+    for segmenter, support in zip(segmenters, supports, strict=True):
+        assert segmenter.grid.axes == axes
+        image = segmenter.grid.image(support.image)
+        assert image.shape == shape
+        np.testing.assert_allclose(image, segmenters[0].grid.image(supports[0].image), atol=1e-5)
+    for query in (scan("SAL", (4.0, 4.0, 8.0), shift_mm=4), scan("RSP", spacing_mm, shift_mm=4)):
+        found = segmenters[1](query.image)
+        assert min(dice(found, query.labels.array, value) for value in (1, 2)) > 0.7
+        write_image(tmp_path / "query.nii.gz", query.image.array, query.image)
+        expected = largest_bytes([tmp_path / "query.nii.gz"], spacing_mm, 0)
+        assert few_shot_bytes([tmp_path / "query.nii.gz"], segmenters[0]) == pytest.approx(expected, rel=1e-6)
 
 
 def test_supports_may_differ_in_size_and_in_the_organs_they_show():
