@@ -20,6 +20,8 @@ _META_FIELD = re.compile(rb"\s*([A-Za-z][^=:\r\n]*?)[ \t]*[=:][\s=:]*([^\n]*)\n"
 _YES = (b"T", b"t", b"1")
 _NRRD_MAGIC = re.compile(rb"NRRD000[1-5]\r?\n|NRRD00\.01\r?\n")
 _NRRD_ENCODINGS = {b"raw": "raw", b"gzip": "gzip", b"gz": "gzip"}
+# ITK takes LIST and % for several files, "-" for standard input, "~" and ":" for another folder.
+_ONE_FILE = re.compile(r"(?!LIST|[-~])[^%:\\]+")
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,9 @@ class VoxelData:
         with open_regular(self.path) as file:
             length = os.fstat(file.fileno()).st_size
             if self.encoding == "raw":
-                return ()
+                start = max(length - size, 0) if self.start < 0 else self.start
+                self._require_bytes(length, start + size)
+                return self._note_extra(length - start - size)
             file.seek(self.start)
             if self.encoding == "zlib":
                 return self._verify_zlib(file, length, size)
@@ -94,10 +98,11 @@ class VoxelData:
 
 
 def locate_voxels(path: Path) -> VoxelData:
-    """Read the header of a MetaImage or NRRD file as far as it says where the voxels are.
+    """Read the header of a MetaImage or NRRD file as far as it says where the voxels are, and look at that file.
 
     Raises:
-        InputError: no such header, or an encoding that cannot be verified.
+        InputError: no such header; several data files, one outside the header's folder or no regular file; an
+            encoding that cannot be verified.
     """
     with open_regular(path) as file:
         head = file.read(_HEADER_BYTES)
@@ -165,9 +170,13 @@ def _number(text: bytes, what: str, lowest: int) -> int:
 
 
 def _data_file(path: Path, text: bytes) -> tuple[Path, str]:
-    """The file that ``text`` names, and what messages call it."""
+    """The one file in the header's folder that ``text`` names, and what messages call it."""
     name, said = shown(path), os.fsdecode(text)
-    source = path.parent / said
+    if not _ONE_FILE.fullmatch(said) or not said.isprintable() or "\\" in path.name:
+        raise InputError(f"{name}: data file {shown(said)}; expected the plain name of one file beside the header")
+    folder, source = os.path.realpath(path.parent), path.parent / said
+    if not Path(os.path.realpath(source)).is_relative_to(folder):
+        raise InputError(f"{name}: data file {shown(said)} lies outside the header's folder; put it beside the header")
     try:
         open_regular(source).close()
     except InputError as error:

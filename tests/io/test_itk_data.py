@@ -1,7 +1,8 @@
-"""Voxels of MetaImage and NRRD: damage and cuts are found before ITK reads them."""
+"""Voxels of MetaImage and NRRD: damage, cuts and odd data files are found before ITK reads them."""
 
 import bz2
 import gzip
+import os
 import zlib
 
 import numpy as np
@@ -29,6 +30,13 @@ def nrrd(path, fields="encoding: raw\n", data=VOXELS):
 def meta(path, fields="ElementDataFile = LOCAL\n", data=VOXELS):
     path.write_bytes((META + fields).encode() + data)
     return path
+
+
+def beside(folder, suffix, name):
+    """A header that names ``name`` as the file of its voxels."""
+    if suffix == ".mhd":
+        return meta(folder / "a.mhd", f"ElementDataFile = {name}\n", b"")
+    return nrrd(folder / "a.nhdr", f"encoding: raw\ndata file: {name}\n", b"")
 
 
 def refusal(path):
@@ -118,6 +126,105 @@ def test_a_compressed_metaimage_is_verified_however_it_says_so(tmp_path, spelled
     assert "without CompressedDataSize" in refusal(
         meta(tmp_path / "a.mha", f"{spelled}\nElementDataFile = LOCAL\n", stream)
     )
+
+
+@pytest.mark.parametrize("make", [nrrd, meta])
+def test_raw_voxels_are_counted_before_memory_is_taken(tmp_path, make, capfd):
+    path = make(tmp_path / f"a.{'nrrd' if make is nrrd else 'mha'}")
+    raw = path.read_bytes()
+    path.write_bytes(raw[:-1])
+    assert "truncated: needs" in refusal(path)
+    path.write_bytes(raw.replace(b"8 7 6", b"900 900 900"))
+    assert f"has {len(raw) + 6}" in refusal(path)
+    assert capfd.readouterr().err == ""  # MetaIO would print lines of its own
+    path.write_bytes(raw + bytes(300))
+    volume = read_image(path)
+    np.testing.assert_array_equal(volume.array, ARRAY)
+    assert volume.warnings == (f"{path.name}: 300 bytes after the voxels ignored",)
+
+
+def test_voxels_behind_the_header_of_another_format_are_counted_from_there(tmp_path):
+    (tmp_path / "a.raw").write_bytes(bytes(11) + VOXELS)
+    fields = "encoding: raw\ndata file: a.raw\nbyte skip: "
+    for path in (
+        nrrd(tmp_path / "a.nhdr", f"{fields}11\n", b""),
+        nrrd(tmp_path / "b.nhdr", f"{fields}-1\n", b""),
+        meta(tmp_path / "a.mhd", "HeaderSize = 11\nElementDataFile = a.raw\n", b""),
+        meta(tmp_path / "b.mhd", "HeaderSize = -1\nElementDataFile = a.raw\n", b""),
+    ):
+        np.testing.assert_array_equal(read_image(path).array, ARRAY)
+    for path in (
+        nrrd(tmp_path / "c.nhdr", f"{fields}12\n", b""),
+        meta(tmp_path / "c.mhd", "HeaderSize = 12\nElementDataFile = a.raw\n", b""),
+    ):
+        assert "data file a.raw: truncated: needs 684 bytes, has 683" in refusal(path)
+    assert "does not lead behind the header" in refusal(
+        meta(tmp_path / "d.mha", "HeaderSize = 9\nElementDataFile = LOCAL\n")
+    )
+    assert "line skip is not supported" in refusal(nrrd(tmp_path / "d.nrrd", "encoding: raw\nline skip: 1\n"))
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
+def test_a_data_file_in_the_folder_of_its_header_is_read(tmp_path, suffix):
+    (tmp_path / "sub").mkdir()
+    for name in ("a.raw", "two words.raw", "sub/a.raw", "sub/../b.raw"):
+        (tmp_path / name).write_bytes(VOXELS)
+        for written in (name, tmp_path / name):
+            np.testing.assert_array_equal(read_image(beside(tmp_path, suffix, written)).array, ARRAY)
+    (tmp_path / "link.raw").symlink_to(tmp_path / "a.raw")
+    np.testing.assert_array_equal(read_image(beside(tmp_path, suffix, "link.raw")).array, ARRAY)
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
+def test_pipes_devices_folders_and_files_that_are_not_there_are_never_opened(tmp_path, suffix):
+    os.mkfifo(tmp_path / "pipe.raw")
+    (tmp_path / "folder.raw").mkdir()
+    (tmp_path / "empty.raw").write_bytes(b"")
+    for name, cause in (
+        ("pipe.raw", "is a device or pipe"),
+        ("folder.raw", "is a folder"),
+        ("empty.raw", "empty file"),
+        ("gone.raw", "cannot be read: No such file"),
+    ):
+        assert f"data file {name}: {cause}" in refusal(beside(tmp_path, suffix, name))
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
+def test_a_data_file_outside_the_folder_is_refused(tmp_path, suffix):
+    inside = tmp_path / "scans"
+    inside.mkdir()
+    (tmp_path / "secret.raw").write_bytes(VOXELS)
+    (inside / "link.raw").symlink_to(tmp_path / "secret.raw")
+    (inside / "up").symlink_to(tmp_path)
+    for name in ("/dev/zero", tmp_path / "secret.raw", "../secret.raw", "link.raw", "up/secret.raw"):
+        assert "lies outside the header's folder; put it beside" in refusal(beside(inside, suffix, name))
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
+@pytest.mark.parametrize("name", ["LIST", "LIST 2", "a%d.raw 1 6 1", "-", "~a.raw", "c:a.raw", "a\\b.raw", "a\x00b"])
+def test_lists_patterns_and_names_that_itk_takes_otherwise_are_refused(tmp_path, suffix, name):
+    if "\0" not in name:
+        (tmp_path / name).write_bytes(VOXELS)
+    assert "expected the plain name of one file" in refusal(beside(tmp_path, suffix, name))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "Comment = x\n  ElementDataFile\t:\tpipe.raw\nElementDataFile = LOCAL\n",
+        "Comment =\nx = y\nElementDataFile =\n pipe.raw\nElementDataFile = LOCAL\n",
+    ],
+)
+def test_the_first_data_file_of_a_metaimage_counts_however_it_is_spelled(tmp_path, fields):
+    os.mkfifo(tmp_path / "pipe.raw")
+    assert "pipe.raw: is a device or pipe" in refusal(meta(tmp_path / "a.mha", fields))
+
+
+def test_a_data_file_of_an_nrrd_counts_however_it_is_spelled(tmp_path):
+    os.mkfifo(tmp_path / "pipe.raw")
+    for field in ("data file: pipe.raw\n", "DataFile: \t pipe.raw\n", "Data File: pipe.raw\r\n"):
+        assert "pipe.raw: is a device or pipe" in refusal(nrrd(tmp_path / "a.nrrd", f"encoding: raw\n{field}"))
+    assert "no NRRD header" in refusal(nrrd(tmp_path / "a.nrrd", "encoding: raw\n#\rdata file: pipe.raw\n"))
 
 
 def test_long_headers_are_read(tmp_path):
