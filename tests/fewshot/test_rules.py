@@ -109,4 +109,4 @@ def test_ep1_needs_the_truth_of_the_query():
 
 def test_only_ep1_has_an_oracle():
     assert [rule.oracle for rule in RULES] == [True, True, False, False]
-    assert [rule.convention for rule in RULES] == ["few_shot", "medfs", "medfs"]
+    assert [rule.convention for rule in RULES] == ["few_shot", "few_shot", "medfs", "medfs"]
