@@ -145,6 +145,6 @@ def test_a_labelled_scan_is_a_support_as_a_whole(folder):
         return {"image": image, "label": labels}
 
     supported = supported_network(network(), preprocessing, "scan", "labels", ["liver", "spleen"])
-    assert supported.masks.shape == (2, 1, 12, 16, 20)
+    assert supported.masks.shape == (2, 12, 16, 20)
     with torch.no_grad():
         assert supported(torch.zeros(1, 1, 12, 16, 20)).shape == (1, 3, 12, 16, 20)
