@@ -17,7 +17,6 @@ from medfs.inference.records import (
     append_record,
     exit_code,
     is_done,
-    read_records,
     report_bytes,
 )
 from medfs.inference.sharing import SharedCases
@@ -89,13 +88,14 @@ class CaseRun(Generic[Record]):
 
         Raises:
             StorageError: the output folder cannot be written; other troubles fail their case alone.
-            UsageError: a run with other parameters is at work in the folder.
+            UsageError: a run with other parameters is at work in the folder, or a file that no run wrote would be
+                replaced.
         """
         self._check(cases)
         make_folder(self.output)
-        self._require_own_files(cases)
         since = report_bytes(self.output) if self.since is None else self.since
         shared = self._shared(cases, since, threading.Event())
+        self._require_own_files(cases, shared)
         number, parts = self.part
         mine = list(cases)[number - 1 :: parts]
         records: dict[str, Record] = {}
@@ -114,11 +114,12 @@ class CaseRun(Generic[Record]):
             shared.claims.close()
         return exit_code(records.values())
 
-    def _require_own_files(self, cases: Mapping[str, Path]) -> None:
+    def _require_own_files(self, cases: Mapping[str, Path], shared: SharedCases) -> None:
         """Refuse to replace what no run of medfs wrote, e.g. a label map by hand that is named like a result."""
         there = [(case, self.output / name) for case in cases for name in self._files(case)]
         there = [(case, path) for case, path in there if path.is_file()]  # before the records, which come first
-        known = read_records(self.output)
+        shared.log.refresh()
+        known = shared.log.earlier.keys() | shared.log.current.keys()
         if foreign := [path for case, path in there if case not in known]:
             more = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
             raise UsageError(
